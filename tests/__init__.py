@@ -1,0 +1,1 @@
+"""Tests of the project: one folder per room, and the house rules beside this file."""
