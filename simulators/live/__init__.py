@@ -1,0 +1,1 @@
+"""Simulated devices over real sockets: the only part of the simulators that touches the world."""
