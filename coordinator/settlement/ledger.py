@@ -1,0 +1,211 @@
+"""Registers, balances and statements: what a settled interval does to every account.
+
+deviation = metered - contracted - ordered         metered = change of import - change of export
+result    = -(contracted cost + spot cost + supplier cost)         all results, the supplier's included, sum to 0
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contracts.batch import AuctionRecord
+from contracts.interval import PRODUCT_LENGTHS, Product, product_covering
+from contracts.leaves import BalanceLeaf, MeterLeaf, settlement_delta_nano
+from contracts.messages import SUPPLIER
+from contracts.units import amount_nano
+from coordinator.config import MarketConfig
+from coordinator.settlement.reserve import bid_reserve_nano, position_reserve_nano, reserve_nano
+from coordinator.store.store import Store
+
+NO_READING = bytes(32)
+SETTLEMENT_METER = 0
+"""The meter number whose registers count for money; others are for information."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredAccount:
+    """An account's leaf, and the packed envelope of the reading behind it (empty: registers carried over)."""
+
+    leaf: MeterLeaf
+    metered_wh: int
+    reading: bytes
+
+
+class Ledger:
+    """Registers, balances and statements in the store."""
+
+    def __init__(self, store: Store, market: MarketConfig) -> None:
+        self._store = store
+        self._market = market
+
+    def metered_accounts(self, interval: int) -> list[MeteredAccount]:
+        """The meter leaf of every account with registers or contracts for ``interval``, by account.
+
+        The newest reading up to the end of the interval counts; without one the registers stay and the energy
+        comes with the next reading. A first reading is the baseline and meters nothing.
+        """
+        before = self._registers()
+        readings = self._newest_readings(interval)
+        contracted = self.contracted(interval)
+        return [
+            self._metered(account, before.get(account), readings.get(account), contracted.get(account, (0, 0)))
+            for account in sorted({*before, *readings, *contracted} - {SUPPLIER})
+        ]
+
+    def _metered(
+        self,
+        account: int,
+        before: tuple[int, int, bytes] | None,
+        reading: tuple[int, int, bytes, int] | None,
+        contracted: tuple[int, int],
+    ) -> MeteredAccount:
+        imported, exported, reading_hash = before or (0, 0, NO_READING)
+        metered_wh, envelope = 0, b""
+        if reading is not None and (before is None or reading[2] != reading_hash):
+            new_import, new_export, new_hash, inbox_id = reading
+            if before is None or (new_import >= imported and new_export >= exported):
+                metered_wh = 0 if before is None else (new_import - imported) - (new_export - exported)
+                imported, exported, reading_hash = new_import, new_export, new_hash
+                envelope = self._store.input_payload(inbox_id)
+        contracted_wh, cost_nano = contracted
+        leaf = MeterLeaf(
+            account, imported, exported, contracted_wh, cost_nano, 0, metered_wh - contracted_wh, reading_hash
+        )
+        return MeteredAccount(leaf, metered_wh, envelope)
+
+    def _registers(self) -> dict[int, tuple[int, int, bytes]]:
+        rows = self._store.rows("SELECT account, import_wh, export_wh, reading_hash FROM registers")
+        return {a: (i, e, bytes(h)) for a, i, e, h in rows}
+
+    def _newest_readings(self, interval: int) -> dict[int, tuple[int, int, bytes, int]]:
+        rows = self._store.rows(
+            "SELECT account, import_wh, export_wh, hash, inbox_id, MAX(interval) FROM settlement_readings"
+            " WHERE meter = ? AND interval <= ? AND interval > COALESCE("
+            "   (SELECT r.interval FROM registers r WHERE r.account = settlement_readings.account), -1)"
+            " GROUP BY account",
+            SETTLEMENT_METER, interval,
+        )  # fmt: skip
+        return {r[0]: (r[1], r[2], bytes(r[3]), r[4]) for r in rows}
+
+    def contracted(self, interval: int) -> dict[int, tuple[int, int]]:
+        """``{account: (energy Wh, cost nano)}`` of all positions that deliver in ``interval``."""
+        total: dict[int, tuple[int, int]] = {}
+        for length in PRODUCT_LENGTHS:
+            rows = self._store.rows(
+                "SELECT account, position_wh, cost_nano FROM positions WHERE product = ?",
+                product_covering(interval, length).number,
+            )
+            for account, wh, cost in rows:
+                held = total.get(account, (0, 0))
+                total[account] = (held[0] + wh, held[1] + cost)
+        return total
+
+    def settle(self, interval: int, metered: list[MeteredAccount], spot: AuctionRecord) -> None:
+        """Moves registers and balances by one interval and writes the statements."""
+        fills = {slot.account: slot.fill_wh for slot in spot.slots}
+        price = spot.auction.price
+        self._balance(SUPPLIER)
+        for account in metered:
+            leaf = account.leaf
+            fill_wh = fills.get(leaf.account, 0)
+            tariffs = (self._market.tariff_import, self._market.tariff_export)
+            result = settlement_delta_nano(leaf, fill_wh, price, *tariffs)
+            self._move_balance(leaf.account, result)
+            self._move_balance(SUPPLIER, -result)
+            self._keep_registers(interval, account)
+            self._keep_statement(interval, account, fill_wh, price, result)
+
+    def _balance(self, account: int) -> None:
+        self._store.run("INSERT OR IGNORE INTO balances VALUES (?, 0, 0)", account)
+
+    def _move_balance(self, account: int, result_nano: int) -> None:
+        self._balance(account)
+        self._store.run(
+            "UPDATE balances SET cumulative_nano = cumulative_nano + ? WHERE account = ?", result_nano, account
+        )
+
+    def _keep_registers(self, interval: int, account: MeteredAccount) -> None:
+        leaf = account.leaf
+        if leaf.reading_hash == NO_READING:
+            return
+        self._store.run(
+            "INSERT INTO registers VALUES (?, ?, ?, ?, ?) ON CONFLICT (account) DO UPDATE SET interval ="
+            " excluded.interval, import_wh = excluded.import_wh, export_wh = excluded.export_wh,"
+            " reading_hash = excluded.reading_hash",
+            leaf.account, interval, leaf.import_register_wh, leaf.export_register_wh, leaf.reading_hash,
+        )  # fmt: skip
+
+    def _keep_statement(self, interval: int, account: MeteredAccount, fill_wh: int, price: int, result: int) -> None:
+        leaf = account.leaf
+        rest_wh = (abs(leaf.deviation_wh) - fill_wh) * (1 if leaf.deviation_wh >= 0 else -1)
+        tariff = self._market.tariff_import if leaf.deviation_wh >= 0 else self._market.tariff_export
+        alone = self._market.tariff_import if account.metered_wh >= 0 else self._market.tariff_export
+        self._store.run(
+            "INSERT INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            leaf.account, interval, account.metered_wh, leaf.contracted_wh, leaf.contracted_cost_nano,
+            leaf.deviation_wh, fill_wh if leaf.deviation_wh >= 0 else -fill_wh, price, rest_wh, tariff, result,
+            -amount_nano(alone, account.metered_wh),
+        )  # fmt: skip
+
+    def balance_leaves(self, settled: int) -> tuple[BalanceLeaf, ...]:
+        """Every account's balance with its reserve after ``settled`` is settled, by account."""
+        rows = self._store.rows("SELECT account, cumulative_nano FROM balances ORDER BY account")
+        bids: dict[int, list[tuple[int, int, int, int]]] = {}
+        for account, product, side, open_wh, limit in self._store.rows(
+            "SELECT account, product, side, quantity_wh - filled_wh, limit_price FROM bids WHERE live = 1"
+        ):
+            length = Product.from_number(product).length
+            bids.setdefault(account, []).append((side, open_wh, limit, length))
+        positions: dict[int, list[tuple[int, int, int]]] = {}
+        held_rows = self._store.rows("SELECT account, product, position_wh, cost_nano FROM positions")
+        for account, number, wh, cost in held_rows:
+            left = _intervals_left(Product.from_number(number), settled)
+            positions.setdefault(account, []).append((wh, cost, left))
+        leaves = []
+        for account, cumulative in rows:
+            number = account
+            held = reserve_nano(bids.get(number, ()), positions.get(number, ()), self._market.tariff_import)
+            leaves.append(BalanceLeaf(number, cumulative, held))
+        self._store.run_many(
+            "UPDATE balances SET reserved_nano = ? WHERE account = ?", [(b.reserved_nano, b.account) for b in leaves]
+        )
+        return tuple(leaves)
+
+    def forget_delivered(self, settled: int) -> None:
+        """Drops positions whose last interval is settled."""
+        rows = self._store.rows("SELECT DISTINCT product FROM positions")
+        for (number,) in rows:
+            product = Product.from_number(number)
+            if _intervals_left(product, settled) == 0:
+                self._store.run("DELETE FROM positions WHERE product = ?", product.number)
+
+    def free_nano(self, account: int) -> int:
+        """Cash that an account may still put at stake: deposits, results and reserves as of now."""
+        cash = self._store.integer(
+            "SELECT p.deposited_nano - p.withdrawn_nano + COALESCE(b.cumulative_nano, 0) FROM participants p"
+            " LEFT JOIN balances b USING (account) WHERE account = ?",
+            account,
+        )
+        return cash - self._open_reserve_nano(account)
+
+    def _open_reserve_nano(self, account: int) -> int:
+        tariff = self._market.tariff_import
+        settled = self._store.mark("settled_interval", -1)
+        bids = sum(
+            bid_reserve_nano(s, q, p, Product.from_number(n).length, tariff)
+            for n, s, q, p in self._store.rows(
+                "SELECT product, side, quantity_wh - filled_wh, limit_price FROM bids WHERE account = ? AND live = 1",
+                account,
+            )
+        )
+        held = sum(
+            position_reserve_nano(wh, cost, _intervals_left(Product.from_number(n), settled), tariff)
+            for n, wh, cost in self._store.rows(
+                "SELECT product, position_wh, cost_nano FROM positions WHERE account = ?", account
+            )
+        )
+        return bids + held
+
+
+def _intervals_left(product: Product, settled: int) -> int:
+    return max(0, product.first_interval + product.length - max(product.first_interval, settled + 1))

@@ -1,0 +1,59 @@
+"""The settlement room's task for the switchboard: settle an interval and close the header that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contracts.batch import AuctionRecord, BatchRecord
+from contracts.messages import Header
+from contracts.signature import Signer
+from coordinator.config import MarketConfig
+from coordinator.settlement.header import HeaderChain, batch_record, header_of
+from coordinator.settlement.ledger import Ledger, MeteredAccount
+from coordinator.settlement.reserve import bid_reserve_nano
+from coordinator.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedHeader:
+    """A header with the operator's signature and the record it commits to."""
+
+    header: Header
+    signature: bytes
+    record: BatchRecord
+
+
+class Settlement:
+    """Ledger and header chain over the store."""
+
+    def __init__(self, store: Store, config: MarketConfig, sign: Signer) -> None:
+        self.ledger = Ledger(store, config)
+        self.headers = HeaderChain(store, config.domain)
+        self._store = store
+        self._config = config
+        self._sign = sign
+
+    def covers(self, account: int, side: int, open_wh: int, limit_price: int, intervals: int, freed_nano: int) -> bool:
+        """Whether deposit and results cover one more bid, which frees ``freed_nano`` of an old one."""
+        needed = bid_reserve_nano(side, open_wh, limit_price, intervals, self._config.tariff_import)
+        return needed <= self.ledger.free_nano(account) + freed_nano
+
+    def close(
+        self,
+        interval: int,
+        metered: list[MeteredAccount],
+        spot: AuctionRecord,
+        forward: Sequence[AuctionRecord],
+        price_inputs: dict[str, int],
+    ) -> ClosedHeader:
+        """Settles ``interval - grace`` and builds, signs and keeps header ``interval``."""
+        settled = interval - self._config.grace
+        self.ledger.settle(settled, metered, spot)
+        self.ledger.forget_delivered(settled)
+        self._store.set_mark("settled_interval", settled)
+        balances = self.ledger.balance_leaves(settled)
+        record = batch_record(interval, spot, forward, metered, balances, price_inputs)
+        header = header_of(record, self.headers.previous_digest(), self._config)
+        signature = self.headers.keep(header, self._sign, record.to_bytes())
+        return ClosedHeader(header, signature, record)
