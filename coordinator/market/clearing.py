@@ -44,8 +44,8 @@ def clear_round(account: Integers, side: Integers, quantity_wh: Integers, limit_
     lo, hi = _price_interval(demand, supply, volume, low_tick)
     price = (lo + hi) // 2
     fill, marginal, rationed, long_side = _fill(side, quantity_wh, limit_price, price, volume)
-    lo_account = _first(account, (limit_price == lo) & _presses(side, quantity_wh, fill, Side.BUY))
-    hi_account = _first(account, (limit_price == hi) & _presses(side, quantity_wh, fill, Side.SELL))
+    lo_account = _first_pressing(Side.BUY, lo, account, side, quantity_wh, limit_price, fill)
+    hi_account = _first_pressing(Side.SELL, hi, account, side, quantity_wh, limit_price, fill)
     return ClearedRound(Clearing(price, lo, hi, lo_account, hi_account, volume, marginal, rationed, long_side), fill)
 
 
@@ -66,11 +66,11 @@ def _check(account: Integers, side: Integers, quantity_wh: Integers, limit_price
         raise LocalOrdersError("account, side, quantity and limit are four arrays of one length")
     if account.size == 0:
         return
-    if (np.diff(account) <= 0).any():
+    if (account[1:] <= account[:-1]).any():
         raise LocalOrdersError("accounts are strictly increasing: one order an account, in slot order")
     if quantity_wh.min() < 0 or side.min() < Side.BUY or side.max() > Side.SELL:
         raise LocalOrdersError("quantities are not negative, sides are buy or sell")
-    if abs(limit_price).max() > PRICE_LIMIT_MICRO_PER_KWH:
+    if max(limit_price.max(), -limit_price.min()) > PRICE_LIMIT_MICRO_PER_KWH:
         raise LocalOrdersError("a limit is beyond the price bound")
 
 
@@ -116,16 +116,16 @@ def _dearest(demand: Integers, unit: int) -> int | None:
 def _fill(
     side: Integers, quantity_wh: Integers, limit_price: Integers, price: int, volume: int
 ) -> tuple[Integers, int, int, LongSide]:
-    advantage = limit_price - price
-    np.negative(advantage, out=advantage, where=side == Side.SELL)
+    buying = side == Side.BUY
+    advantage = np.where(buying, limit_price - price, price - limit_price)
     fill = np.where(advantage >= 0, quantity_wh, 0)
-    bought = int(fill[side == Side.BUY].sum())
+    bought = int(fill.sum(where=buying))
     sold = int(fill.sum()) - bought
     if bought == sold:
         return fill, 0, 0, LongSide.NONE
     long_side = LongSide.BUY if bought > volume else LongSide.SELL
-    rationed_side = Side.BUY if long_side is LongSide.BUY else Side.SELL
-    margin = np.flatnonzero((advantage == 0) & (side == rationed_side))
+    margin = np.flatnonzero(advantage == 0)
+    margin = margin[buying[margin] == (long_side is LongSide.BUY)]
     marginal = int(quantity_wh[margin].sum())
     if marginal == 0:
         return fill, 0, 0, LongSide.NONE
@@ -141,19 +141,24 @@ def _mul_div(value: Integers, factor: int, divisor: int) -> Integers:
     The quotient by floating point is off by a few units at most; its remainder, computed modulo 2**64, is then
     small enough to be exact and tells by how much.
     """
-    quotient = (value.astype(np.float64) * (factor / divisor)).astype(np.int64)  # tidy: allow
+    quotient = (value.astype(np.float64) * (factor / divisor)).astype(np.int64)
     with np.errstate(over="ignore"):
         remainder = value * np.int64(factor) - quotient * np.int64(divisor)
     off: Integers = remainder // divisor
     return quotient + off
 
 
-def _presses(side: Integers, quantity_wh: Integers, fill: Integers, holds_up: Side) -> NDArray[np.bool_]:
-    """Orders that bound the price: unfilled on side ``holds_up``, or filled on the other."""
-    unfilled_side = side == holds_up
-    return np.where(unfilled_side, fill < quantity_wh, fill > 0)
-
-
-def _first(account: Integers, chosen: NDArray[np.bool_]) -> int:
-    place = int(chosen.argmax()) if chosen.size else 0
-    return int(account[place]) if chosen.size and chosen[place] else NO_ACCOUNT
+def _first_pressing(
+    holder: Side,
+    bound: int,
+    account: Integers,
+    side: Integers,
+    quantity_wh: Integers,
+    limit_price: Integers,
+    fill: Integers,
+) -> int:
+    """The first account that attains ``bound``: unfilled on side ``holder``, or filled on the other."""
+    at = np.flatnonzero(limit_price == bound)
+    pressing = np.where(side[at] == holder, fill[at] < quantity_wh[at], fill[at] > 0)
+    found = at[pressing]
+    return int(account[found[0]]) if found.size else NO_ACCOUNT
