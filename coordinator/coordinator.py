@@ -16,38 +16,27 @@ from dataclasses import dataclass, field
 from contracts.eip712 import Message
 from contracts.envelope import seal
 from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Acknowledgement, Bid, Receipt, SetPointReport, StandingOrder
+from contracts.messages import Bid, Receipt, SetPointReport, StandingOrder
 from contracts.proof_pack import FillPack, fill_packs, interval_packs, pack_bytes
 from contracts.signature import Signer
 from contracts.topics import Leaf, parse_topic, topic
-from coordinator.chain_events import (
-    AccountOpened,
-    ChainEvent,
-    Deposited,
-    HeaderFinalised,
-    HeaderPosted,
-    HeaderVoided,
-    OrderForced,
-    Withdrawn,
-    event_bytes,
-)
+from coordinator.chain_desk import ChainDesk
+from coordinator.chain_events import ChainEvent, event_bytes
 from coordinator.config import MarketConfig
-from coordinator.effects import Alarm, Effect, Publish, PublishRecord, SubmitHeader
+from coordinator.effects import Effect, Publish, PublishRecord, SubmitHeader
 from coordinator.grid.dispatch import Dispatch, DispatchedStep
 from coordinator.grid.power_balance import interval_balance, power_balance
 from coordinator.ingest import Admitted, Refusal, admit
 from coordinator.market.rounds import DueRound, Market
 from coordinator.orders import OrderDesk
 from coordinator.pricing.price_history import PriceHistory
+from coordinator.reading_desk import ReadingDesk
 from coordinator.registry import Registry
 from coordinator.settlement.settlement import Settlement
-from coordinator.store.readings import Novelty, Readings, acknowledged_range
 from coordinator.store.store import Store
 
 CLOSE_DELAY_S = 5
 """A header closes this long after its interval, so that the last round's work never collides with it."""
-EQUIVOCATIONS_KEPT = 16
-"""Per account: enough to prove a liar, too few to fill the disk with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +54,11 @@ class Coordinator:
         self.config = market
         self.store = store
         self.registry = Registry(store)
-        self.readings = Readings(store)
+        self.readings = ReadingDesk(store)
         self.market = Market(store, market)
         self.settlement = Settlement(store, market, sign)
         self.orders = OrderDesk(store, market, self.market, self.settlement)
+        self.chain_desk = ChainDesk(self.registry, self.settlement.headers, self.orders)
         self.prices = PriceHistory(store, market)
         self.dispatch = Dispatch(store)
         self.counters: Counter[str] = Counter()
@@ -105,26 +95,12 @@ class Coordinator:
         return outcome
 
     def _on_reading(self, admitted: Admitted, text: str, payload: bytes, now_ms: int) -> Reception:
-        message = admitted.envelope.message
-        known = self.readings.known(message)
-        effects: list[Effect] = []
-        if known.novelty is Novelty.NEW:
-            inbox_id = self.store.append_input(now_ms, "message", text, payload)
-            self.readings.keep(message, admitted.readings, inbox_id)
-        elif known.novelty is Novelty.DUPLICATE:
-            self.counters["duplicates"] += 1
-        else:
-            if self.readings.equivocations(admitted.participant.account) >= EQUIVOCATIONS_KEPT:
-                return Reception(Refusal.BEYOND_LIMIT)
-            inbox_id = self.store.append_input(now_ms, "message", text, payload)
-            self.readings.keep_equivocation(message, inbox_id, known.inbox_id)
-            self.counters["equivocations"] += 1
-            effects.append(Alarm("equivocation", f"two bodies for one identity: {message}"))
-        stream, first, last = acknowledged_range(message)
-        account, meter, epoch = (getattr(message, name) for name in ("account", "meter", "epoch"))
-        effects.append(
-            self._to_home(account, Leaf.ACK, Acknowledgement(account, meter, int(stream), epoch, first, last))
-        )
+        taken = self.readings.take(admitted, text, payload, now_ms)
+        if isinstance(taken, Refusal):
+            return Reception(taken)
+        self.counters[taken.novelty.value] += 1
+        effects: list[Effect] = list(taken.alarms)
+        effects.append(self._to_home(taken.acknowledgement.account, Leaf.ACK, taken.acknowledgement))
         return Reception(None, effects)
 
     def _on_order(
@@ -233,26 +209,7 @@ class Coordinator:
     def on_chain_event(self, event: ChainEvent, now_ms: int) -> list[Effect]:
         """Something final enough happened on the chain."""
         self.store.append_input(now_ms, "chain", "", event_bytes(event))
-        headers = self.settlement.headers
-        match event:
-            case AccountOpened(account, owner, key):
-                self.registry.open_account(account, owner, key)
-            case Deposited(account, amount):
-                self.registry.move_cash(account, amount, 0)
-            case Withdrawn(account, amount):
-                self.registry.move_cash(account, 0, amount)
-            case HeaderPosted(index, digest, posted_at_s, gas):
-                if not headers.posted(index, digest, posted_at_s, gas):
-                    return [Alarm("foreign_header", f"header {digest.hex()} at {index} is not ours")]
-            case HeaderFinalised(index):
-                headers.finalised(index)
-            case HeaderVoided(index, reason):
-                headers.voided(index)
-                return [Alarm("header_voided", f"header {index} and all later ones were voided: {reason}")]
-            case OrderForced(order_id, bid):
-                if not self.orders.force(bid, now_ms // 1000):
-                    return [Alarm("forced_order_late", f"forced order {order_id} came after its gate closed")]
-        return []
+        return list(self.chain_desk.take(event, now_ms // 1000))
 
     def on_quote(self, name: str, value: int, now_ms: int) -> list[Effect]:
         """A feed says ``name`` is now ``value``."""

@@ -20,9 +20,9 @@ from coordinator.store.store import Store
 class Novelty(Enum):
     """What the store knew of a reading."""
 
-    NEW = "new"
-    DUPLICATE = "duplicate"
-    EQUIVOCATION = "equivocation"
+    NEW = "new_readings"
+    DUPLICATE = "duplicates"
+    EQUIVOCATION = "equivocations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""The chain desk: what happened on the chain, brought to the room that it concerns."""
+
+from __future__ import annotations
+
+from coordinator.chain_events import (
+    AccountOpened,
+    ChainEvent,
+    Deposited,
+    HeaderFinalised,
+    HeaderPosted,
+    HeaderVoided,
+    OrderForced,
+    Withdrawn,
+)
+from coordinator.effects import Alarm
+from coordinator.orders import OrderDesk
+from coordinator.registry import Registry
+from coordinator.settlement.header import HeaderChain
+
+
+class ChainDesk:
+    """Registry, header states and order desk, as the chain tells them."""
+
+    def __init__(self, registry: Registry, headers: HeaderChain, orders: OrderDesk) -> None:
+        self._registry = registry
+        self._headers = headers
+        self._orders = orders
+
+    def take(self, event: ChainEvent, now_s: int) -> list[Alarm]:
+        """Applies one event; alarms where a person should look."""
+        match event:
+            case AccountOpened(account, owner, key):
+                self._registry.open_account(account, owner, key)
+            case Deposited(account, amount):
+                self._registry.move_cash(account, amount, 0)
+            case Withdrawn(account, amount):
+                self._registry.move_cash(account, 0, amount)
+            case HeaderPosted(index, digest, posted_at_s, gas):
+                if not self._headers.posted(index, digest, posted_at_s, gas):
+                    return [Alarm("foreign_header", f"header {digest.hex()} at {index} is not ours")]
+            case HeaderFinalised(index):
+                self._headers.finalised(index)
+            case HeaderVoided(index, reason):
+                self._headers.voided(index)
+                return [Alarm("header_voided", f"header {index} and all later ones were voided: {reason}")]
+            case OrderForced(order_id, bid):
+                if not self._orders.force(bid, now_s):
+                    return [Alarm("forced_order_late", f"forced order {order_id} came after its gate closed")]
+        return []

@@ -1,0 +1,53 @@
+"""The reading desk: where a signed reading, batch or gap is found new, known or contradicted, and acknowledged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contracts.messages import Acknowledgement
+from coordinator.effects import Alarm
+from coordinator.ingest import Admitted, Refusal
+from coordinator.store.readings import Novelty, Readings, acknowledged_range
+from coordinator.store.store import Store
+
+EQUIVOCATIONS_KEPT = 16
+"""Per account: enough to prove a liar, too few to fill the disk with."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenReading:
+    """What the store knew of it, what the home is told, and what a person should see."""
+
+    novelty: Novelty
+    acknowledgement: Acknowledgement
+    alarms: tuple[Alarm, ...] = ()
+
+
+class ReadingDesk:
+    """Takes readings into the store. All that is durable is acknowledged, a contradiction too: it is evidence."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readings = Readings(store)
+
+    def equivocations(self, account: int) -> int:
+        """How many contradictions of an account are kept."""
+        return self._readings.equivocations(account)
+
+    def take(self, admitted: Admitted, text: str, payload: bytes, now_ms: int) -> TakenReading | Refusal:
+        """Stores what is new and keeps what contradicts; BEYOND_LIMIT for a liar's seventeenth contradiction."""
+        message, account = admitted.envelope.message, admitted.participant.account
+        known = self._readings.known(message)
+        alarms: tuple[Alarm, ...] = ()
+        if known.novelty is Novelty.NEW:
+            inbox_id = self._store.append_input(now_ms, "message", text, payload)
+            self._readings.keep(message, admitted.readings, inbox_id)
+        elif known.novelty is Novelty.EQUIVOCATION:
+            if self.equivocations(account) >= EQUIVOCATIONS_KEPT:
+                return Refusal.BEYOND_LIMIT
+            inbox_id = self._store.append_input(now_ms, "message", text, payload)
+            self._readings.keep_equivocation(message, inbox_id, known.inbox_id)
+            alarms = (Alarm("equivocation", f"two bodies for one identity: {message}"),)
+        stream, first, last = acknowledged_range(message)
+        meter, epoch = (getattr(message, name) for name in ("meter", "epoch"))
+        return TakenReading(known.novelty, Acknowledgement(account, meter, int(stream), epoch, first, last), alarms)
