@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.bounded_json import load_json
 from contracts.eip712 import LocalValueError, keccak
 from contracts.header_rules import auction_node
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
@@ -93,7 +94,7 @@ class BatchRecord:
     def from_bytes(cls, record: bytes) -> BatchRecord:
         """The record of those bytes. Raises RemoteRecordError when they are none, or not canonical."""
         try:
-            document = json.loads(record)
+            document = load_json(record)
             read = cls._from_document(document)
         except (ValueError, KeyError, TypeError, LocalValueError) as error:
             raise RemoteRecordError(f"not a batch record: {error}") from error

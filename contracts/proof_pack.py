@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contracts.batch import AuctionRecord, BatchRecord
+from contracts.bounded_json import load_json
 from contracts.clearing_rules import slot_fault
 from contracts.eip712 import Domain, LocalValueError, Message
 from contracts.header_rules import auction_node, balance_fault, header_digest, placement_fault
@@ -163,9 +164,9 @@ def open_pack(packed: bytes) -> FillPack | IntervalPack:
         text = inflater.decompress(packed, PACK_LIMIT_BYTES)
         if not inflater.eof:
             raise RemotePackError("the pack is truncated or too large")
-        document = json.loads(text)
+        document = load_json(text)
         return _open_fill(document) if document["kind"] == "fill" else _open_interval(document)
-    except (ValueError, KeyError, TypeError, LocalValueError, zlib.error, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, LocalValueError, zlib.error) as error:
         raise RemotePackError(f"not a proof pack: {error}") from error
 
 

@@ -17,6 +17,9 @@ from coordinator.orders import OrderDesk
 from coordinator.registry import Registry
 from coordinator.settlement.header import HeaderChain
 
+CASH_LIMIT_NANO = 10**17
+"""A hundred million units of currency at once are not a home's; the store's 64 bits hold ninety such sums."""
+
 
 class ChainDesk:
     """Registry, header states and order desk, as the chain tells them."""
@@ -31,6 +34,8 @@ class ChainDesk:
         match event:
             case AccountOpened(account, owner, key):
                 self._registry.open_account(account, owner, key)
+            case Deposited(account, amount) | Withdrawn(account, amount) if amount > CASH_LIMIT_NANO:
+                return [Alarm("cash_beyond_count", f"account {account} moved {amount} nano at once: not counted here")]
             case Deposited(account, amount):
                 self._registry.move_cash(account, amount, 0)
             case Withdrawn(account, amount):

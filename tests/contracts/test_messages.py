@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.batch import BatchRecord, RemoteRecordError
+from contracts.bounded_json import load_json
 from contracts.eip712 import Domain, LocalValueError, Message, digest, keccak, layout, typed_data
 from contracts.envelope import Envelope, EnvelopeRefusal, open_envelope, seal
 from contracts.messages import MESSAGES, Bid, SetPoint, StandingOrder, TelemetryBatch
+from contracts.proof_pack import RemotePackError, open_pack
 from contracts.signature import (
     CURVE_ORDER,
     SignatureRefusal,
@@ -161,3 +166,13 @@ def test_kinds_on_the_wire_are_few_and_fixed() -> None:
         "SettlementReading", "TelemetryBatch", "Bid", "StandingOrder", "Receipt", "Acknowledgement", "SetPoint",
         "SetPointReport", "GapRecord", "Auction", "Header",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("opener", [b"[", b'{"a":'])
+def test_json_that_nests_without_end_is_refused_before_it_is_parsed(opener: bytes) -> None:
+    with pytest.raises(ValueError, match="nested deeper"):
+        load_json(opener * 100_000)
+    with pytest.raises(RemotePackError):
+        open_pack(zlib.compress(opener * 100_000))
+    with pytest.raises(RemoteRecordError):
+        BatchRecord.from_bytes(opener * 100_000)
