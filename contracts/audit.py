@@ -20,7 +20,16 @@ from contracts.header_rules import balance_fault, header_digest, placement_fault
 from contracts.interval import PRODUCT_LENGTHS, product_covering
 from contracts.leaves import MeterLeaf, Slot
 from contracts.merkle import MerkleSumTree
-from contracts.messages import FORCED_VERSION, SUPPLIER, Auction, AuctionRule, Bid, Header, SettlementReading
+from contracts.messages import (
+    FORCED_VERSION,
+    NO_ACCOUNT,
+    SUPPLIER,
+    Auction,
+    AuctionRule,
+    Bid,
+    Header,
+    SettlementReading,
+)
 from contracts.signature import refusal_of
 
 Position = tuple[int, int]
@@ -91,6 +100,8 @@ def _auction_faults(record: AuctionRecord, state: AuditState, rules: AuditRules)
     fault = auction_fault(auction, *tree.root.sums)
     if fault is not None:
         faults.append(fault.value)
+    if not {auction.lo_account, auction.hi_account} - {NO_ACCOUNT} <= {account for account, _ in leaves}:
+        faults.append("a bound is named after an account without a slot")
     if auction.previous != state.last_round.get(auction.product, bytes(32)):
         faults.append("the round before is not the one that was published")
     state.last_round[auction.product] = auction.struct_hash()

@@ -52,7 +52,7 @@ def placement_fault(index: int, auction: Auction, header: Header, grace: int) ->
     is_spot = auction.rule != AuctionRule.FORWARD
     if is_spot != (index == 0) or (auction.round == SPOT_ROUND) != is_spot:
         return PlacementFault.SPOT_MISPLACED
-    if is_spot and auction.product != Product(header.interval - grace, 1).number:
+    if is_spot and (header.interval < grace or auction.product != Product(header.interval - grace, 1).number):
         return PlacementFault.SPOT_MISPLACED
     if is_spot and auction.price != header.spot_price:
         return PlacementFault.SPOT_PRICE_DIFFERS

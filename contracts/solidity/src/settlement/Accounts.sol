@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.24;
+
+import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ISettlement} from "../interfaces/ISettlement.sol";
+import {MerkleSum} from "../libraries/MerkleSum.sol";
+
+/// @title Who takes part, and what they have paid in and taken out.
+/// @dev The token held is at least (pooled + fund + bond); each part only ever pays for its own purpose, so that
+/// neither a bond nor the fund can leave through a withdrawal.
+abstract contract Accounts is ISettlement {
+    using SafeERC20 for IERC20;
+
+    struct Party {
+        address owner;
+        address key;
+    }
+
+    struct Purse {
+        uint128 depositedNano;
+        uint128 withdrawnNano;
+    }
+
+    struct Pool {
+        uint128 pooledNano;
+        uint128 fundNano;
+    }
+
+    /// @dev Decimals of an amount in nano-currency.
+    uint8 private constant NANO_DECIMALS = 9;
+
+    /// @inheritdoc ISettlement
+    address public immutable token;
+    /// @inheritdoc ISettlement
+    address public immutable governance;
+    /// @inheritdoc ISettlement
+    address public immutable registrar;
+    /// @inheritdoc ISettlement
+    uint256 public immutable tokenUnitsPerNano;
+
+    /// @inheritdoc ISettlement
+    uint32 public accountCount;
+    mapping(uint32 account => Party party) private _parties;
+    mapping(address owner => uint32 account) private _accountOf;
+    mapping(uint32 account => Purse purse) internal _purses;
+    Pool internal _pool;
+
+    modifier onlyGovernance() {
+        if (msg.sender != governance) revert NotAuthorised();
+        _;
+    }
+
+    constructor(IERC20Metadata token_, address governance_, address registrar_) {
+        if (governance_ == address(0) || registrar_ == address(0)) revert ZeroAddress();
+        uint8 decimals = token_.decimals();
+        if (decimals < NANO_DECIMALS) revert TooFewDecimals(decimals);
+        token = address(token_);
+        governance = governance_;
+        registrar = registrar_;
+        tokenUnitsPerNano = 10 ** (decimals - NANO_DECIMALS);
+        _open(governance_, governance_);
+    }
+
+    /// @inheritdoc ISettlement
+    function openAccount(address owner, address key) external returns (uint32 account) {
+        if (msg.sender != registrar) revert NotAuthorised();
+        if (owner == address(0) || key == address(0)) revert ZeroAddress();
+        if (_owns(owner)) revert AlreadyOpened(owner);
+        if (accountCount >> MerkleSum.DEPTH != 0) revert AccountsFull();
+        return _open(owner, key);
+    }
+
+    /// @inheritdoc ISettlement
+    function deposit(uint32 account, uint256 amountNano) external {
+        if (halted()) revert IsHalted();
+        if (account >= accountCount) revert UnknownAccount(account);
+        _credit(account, amountNano);
+        emit Deposited(account, msg.sender, amountNano);
+        _pull(msg.sender, amountNano);
+    }
+
+    /// @inheritdoc ISettlement
+    function compensate(uint32 account, uint256 amountNano) external onlyGovernance {
+        if (account >= accountCount) revert UnknownAccount(account);
+        uint128 freeNano = _pool.fundNano;
+        if (amountNano > freeNano) revert ExceedsFree(freeNano);
+        _pool.fundNano = freeNano - uint128(amountNano);
+        _credit(account, amountNano);
+        emit Compensated(account, amountNano);
+    }
+
+    /// @inheritdoc ISettlement
+    function accountOf(address owner) external view returns (uint32) {
+        if (!_owns(owner)) revert UnknownOwner(owner);
+        return _accountOf[owner];
+    }
+
+    /// @inheritdoc ISettlement
+    function ownerOf(uint32 account) public view returns (address) {
+        return _parties[account].owner;
+    }
+
+    /// @inheritdoc ISettlement
+    function keyOf(uint32 account) public view returns (address) {
+        return _parties[account].key;
+    }
+
+    /// @inheritdoc ISettlement
+    function depositedNano(uint32 account) external view returns (uint256) {
+        return _purses[account].depositedNano;
+    }
+
+    /// @inheritdoc ISettlement
+    function withdrawnNano(uint32 account) external view returns (uint256) {
+        return _purses[account].withdrawnNano;
+    }
+
+    /// @inheritdoc ISettlement
+    function pooledNano() external view returns (uint256) {
+        return _pool.pooledNano;
+    }
+
+    /// @inheritdoc ISettlement
+    function fundNano() external view returns (uint256) {
+        return _pool.fundNano;
+    }
+
+    /// @inheritdoc ISettlement
+    function halted() public view virtual returns (bool);
+
+    function _open(address owner, address key) private returns (uint32 account) {
+        account = accountCount++;
+        _parties[account] = Party(owner, key);
+        _accountOf[owner] = account;
+        emit AccountOpened(account, owner, key);
+    }
+
+    function _owns(address owner) private view returns (bool) {
+        return _accountOf[owner] != 0 || owner == governance;
+    }
+
+    function _credit(uint32 account, uint256 amountNano) private {
+        uint128 amount = _nano(amountNano);
+        _purses[account].depositedNano += amount;
+        _pool.pooledNano += amount;
+    }
+
+    /// @dev An amount as it is stored. Sums are checked, so that no total ever exceeds uint128.
+    function _nano(uint256 amountNano) internal pure returns (uint128) {
+        if (amountNano > type(uint128).max) revert ExceedsFree(type(uint128).max);
+        return uint128(amountNano);
+    }
+
+    function _pull(address from, uint256 amountNano) internal {
+        IERC20(token).safeTransferFrom(from, address(this), amountNano * tokenUnitsPerNano);
+    }
+
+    function _push(address to, uint256 amountNano) internal {
+        IERC20(token).safeTransfer(to, amountNano * tokenUnitsPerNano);
+    }
+}
