@@ -1,0 +1,149 @@
+"""What an installer decides, as frozen dataclasses; `config_reader` fills them from TOML.
+
+No secret stands here: key and broker password are files. Prices are micro-currency per kWh, powers W.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contracts.eip712 import Domain
+from contracts.header_rules import DEFAULT_GRACE_INTERVALS
+from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR, MarketCalendar
+
+CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
+ROLES = ("settlement", "inverter", "battery")
+LINKS = ("tcp", "rtu-over-tcp")
+
+
+class ConfigError(Exception):
+    """A configuration that is refused, with everything that is wrong with it."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class HomeConfig:
+    """Who we are: account number, and our name on our feeder's topics."""
+
+    account: int
+    feeder: str
+    edge: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """Where signatures count, and whose commands and acknowledgements do. Addresses are 20 bytes."""
+
+    chain_id: int
+    settlement: bytes
+    operator: bytes
+    grace: int = DEFAULT_GRACE_INTERVALS
+
+    @property
+    def domain(self) -> Domain:
+        """The EIP-712 domain of all our messages."""
+        return Domain(self.chain_id, self.settlement)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConfig:
+    """The MQTT broker; the password stands in a file of its own."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    username: str | None = None
+    password_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockConfig:
+    """``speed`` other than 1 is for accelerated tests: virtual seconds per second, anchored at two instants.
+
+    ``trusted`` says that the system clock is right although the system cannot tell (containers).
+    """
+
+    speed: float = 1.0
+    epoch_wall_s: float = 0.0
+    epoch_virtual_s: float = 0.0
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MeterConfig:
+    """One device on a bus. ``number`` is its name in signed messages; number 0 is the one that counts for money."""
+
+    number: int
+    name: str
+    profile: str
+    host: str
+    port: int = 502
+    unit: int = 1
+    poll_s: int = 1
+    role: str = "settlement"
+    link: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class BiddingConfig:
+    """What we pay at most and ask at least, and the supplier's tariff, which bounds both."""
+
+    auto_trade: bool = True
+    max_buy_price: int = 300_000
+    min_sell_price: int = 80_000
+    tariff_import: int = 300_000
+    tariff_export: int = 80_000
+    calendar: str = "default"
+
+    @property
+    def market(self) -> MarketCalendar:
+        """The calendar by its name."""
+        return CALENDARS[self.calendar]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What no command may exceed, whoever signed it."""
+
+    max_import_w: int = 11_000
+    max_export_w: int = 11_000
+    writes_per_day: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """Seconds of readings under one signature."""
+
+    batch_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """Everything an agent needs but its key's bytes."""
+
+    home: HomeConfig
+    chain: ChainConfig
+    meters: tuple[MeterConfig, ...]
+    store: Path
+    key_file: Path | None = None
+    broker: BrokerConfig = field(default_factory=BrokerConfig)
+    clock: ClockConfig = field(default_factory=ClockConfig)
+    bidding: BiddingConfig = field(default_factory=BiddingConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+
+    @property
+    def lease_file(self) -> Path:
+        """Where leases are written besides the database: next to the key, or to the database without one."""
+        beside = self.store if self.key_file is None else self.key_file
+        return beside.with_name(beside.name + ".lease")
+
+
+def agent_config_from_toml(path: Path | str) -> AgentConfig:
+    """The configuration in the file. Raises ConfigError with every fault found."""
+    from edge_agent.config_reader import read_config
+
+    return read_config(Path(path))

@@ -1,0 +1,147 @@
+"""Wires the core to clock, buses, broker and disk, and carries out its effects.
+
+Everything runs in one event loop, so the core is never called twice at a time; several agents may share a loop.
+A failing disk, broker or device is a count and an alarm, never the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from contracts.signature import address_of, signer_of
+from device_profiles.profile import Profile, load_profile
+from edge_agent.agent import Agent
+from edge_agent.config import AgentConfig
+from edge_agent.effects import Alarm, Counters, Effect, Publish, Sample, WriteResult
+from edge_agent.outbox import Outbox
+from edge_agent.shell.broker import Broker
+from edge_agent.shell.clock import Clock
+from edge_agent.shell.ending import end_all
+from edge_agent.shell.lease_file import LeaseFile
+from edge_agent.shell.modbus import BusTask, buses
+
+CLOCK_EVERY_S = 10.0
+"""How often the system is asked about its clock."""
+DEADLINE_LIMIT_MS = 5_000
+"""Longest sleep before deadlines are asked for again; what happens meanwhile may have brought one forward."""
+NAP_S = 0.02
+"""Deadlines this close together are taken as one: none is finer, and a clock that runs fast must not starve others."""
+STUCK_PAUSE_S = 0.1
+"""A deadline that a failure keeps in the past must not take the whole processor."""
+
+_LOG = logging.getLogger("edge_agent")
+
+
+class Running:
+    """One agent in its world."""
+
+    def __init__(self, config: AgentConfig, clock: Clock, key: bytes, counters: Counters | None = None) -> None:
+        self.counters = Counters() if counters is None else counters
+        self._clock = clock
+        config = replace(config, clock=replace(config.clock, speed=clock.speed))
+        config.store.parent.mkdir(parents=True, exist_ok=True)
+        profiles = load_profiles(config)
+        self.outbox = Outbox(config.store, self.counters)
+        self.agent = Agent(
+            config,
+            self.outbox,
+            signer_of(key),
+            self.counters,
+            leases=LeaseFile(config.lease_file),
+            profiles=profiles,
+            address=address_of(key),
+        )
+        self._broker = Broker(config, clock.now_ms, self._on_link, self._on_message, self.counters)
+        pairs = [(meter, profiles[meter.name]) for meter in config.meters]
+        self._bus_tasks = buses(pairs, clock, self._on_sample, self._on_written)
+        self._buses: dict[str, BusTask] = {name: bus for bus in self._bus_tasks for name in bus.names()}
+        self._wake = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until ``stop`` is set; then closes the store. A part that breaks is begun again."""
+        self._check_clock()
+        parts = [bus.run for bus in self._bus_tasks] + [self._broker.run, self._deadlines, self._clock_checks]
+        tasks = [asyncio.create_task(self._for_ever(part)) for part in parts]
+        try:
+            await stop.wait()
+        finally:
+            await end_all(tasks)
+            self.outbox.close()
+
+    async def _for_ever(self, part: Callable[[], object]) -> None:
+        while True:
+            try:
+                await part()  # type: ignore[misc]
+            except Exception:  # a part of the shell must not end the agent, whatever broke it
+                self.counters.count("part_restarted")
+                _LOG.exception("a part of the agent broke and begins again")
+                await asyncio.sleep(1.0)
+
+    def _carry_out(self, work: Callable[[], list[Effect]]) -> None:
+        """Calls the core and does what it says; a fault in it is told and counted, and the agent goes on."""
+        try:
+            effects = work()
+        except Exception:  # the last line of defence: the next event may well succeed
+            self.counters.count("core_failed")
+            _LOG.exception("the core failed")
+            return
+        for effect in effects:
+            if isinstance(effect, Publish):
+                self._broker.publish(effect)
+            elif isinstance(effect, Alarm):
+                self.counters.count(f"alarm_{effect.code}")
+                _LOG.warning("%s: %s", effect.code, effect.text)
+            else:
+                self._buses[effect.device].write(effect)
+        self._wake.set()
+
+    def _on_sample(self, sample: Sample) -> None:
+        self._carry_out(lambda: self.agent.on_sample(sample, self._clock.now_ms()))
+
+    def _on_written(self, result: WriteResult) -> None:
+        self._carry_out(lambda: self.agent.on_written(result, self._clock.now_ms()))
+
+    def _on_link(self, up: bool) -> None:
+        self._carry_out(lambda: self.agent.on_link(up, self._clock.now_ms()))
+
+    def _on_message(self, topic: str, payload: bytes) -> None:
+        self._carry_out(lambda: self.agent.on_message(topic, payload, self._clock.now_ms()))
+
+    def _check_clock(self) -> None:
+        status, step_ms = self._clock.check()
+        self._carry_out(lambda: self.agent.on_clock(status, self._clock.now_ms(), step_ms))
+
+    async def _clock_checks(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_EVERY_S)
+            self._check_clock()
+
+    async def _deadlines(self) -> None:
+        while True:
+            self._wake.clear()
+            now_ms = self._clock.now_ms()
+            due_ms = self.agent.next_deadline_ms()
+            if now_ms >= due_ms:
+                self._carry_out(lambda: self.agent.on_deadline(self._clock.now_ms()))
+                stuck = self.agent.next_deadline_ms() <= now_ms
+                await asyncio.sleep(STUCK_PAUSE_S if stuck else NAP_S)
+                continue
+            wait_s = min(due_ms - now_ms, DEADLINE_LIMIT_MS * max(1.0, self._clock.speed)) / 1000 / self._clock.speed
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), wait_s)
+
+
+def load_profiles(config: AgentConfig) -> dict[str, Profile]:
+    """The profile of every meter by its name. Raises ProfileError."""
+    return {meter.name: load_profile(meter.profile) for meter in config.meters}
+
+
+async def run_agent(
+    config: AgentConfig, *, clock: Clock, key: bytes, stop: asyncio.Event, counters: Counters | None = None
+) -> None:
+    """One agent until ``stop`` is set. Raises ProfileError at once for a profile that is refused."""
+    await Running(config, clock, key, counters).run(stop)
