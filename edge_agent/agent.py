@@ -177,7 +177,7 @@ class Agent:
             if first:
                 self._store(metering.release(step_ms), now_ms)
             elif step_ms:
-                self._store(metering.clock_stepped(), now_ms)
+                self._store(metering.clock_stepped(step_ms), now_ms)
         return self._send(now_ms)
 
     def on_written(self, result: WriteResult, now_ms: int) -> list[Effect]:

@@ -64,6 +64,10 @@ class Settled:
     net_wh: int | None
 
 
+REWIND_INTERVALS = 8
+"""A clock that was an hour ahead for a while is waited for. One that was further ahead, by weeks perhaps, is not: the
+mark goes back to the present, and the operator takes the later sequence where an interval is signed again."""
+
 Produced = SealedBatch | Settled
 
 
@@ -145,18 +149,24 @@ class Metering:
 
     def release(self, step_ms: int) -> list[Produced]:
         """Dates the held rows, ``step_ms`` later than they were thought to be, and records them."""
+        self._move_guards(step_ms)
         rows, made = list(self._held), list[Produced]()
         self._held.clear()
         for row in rows:
             made += self.record(replace(row, taken_at_ms=row.taken_at_ms + step_ms), ClockStatus.RELATIVE)
         return made
 
-    def clock_stepped(self) -> list[Produced]:
+    def clock_stepped(self, step_ms: int) -> list[Produced]:
         """The clock jumped: what is pending is sealed, and the next readings say so."""
+        self._move_guards(step_ms)
         made = self.seal()
         self._sticky |= ReadingFlag.CLOCK_STEPPED
         self._good_at_ms = None
         return made
+
+    def _move_guards(self, step_ms: int) -> None:
+        self._import.clock_stepped(step_ms)
+        self._export.clock_stepped(step_ms)
 
     def record(self, row: Row, clock: ClockStatus) -> list[Produced]:
         """Adds a row; returns what is to be signed because of it."""
@@ -170,6 +180,9 @@ class Metering:
             made += self.seal()
         self._sticky |= row.flags & STICKY
         closed = interval_of(row.taken_at_ms // 1000) - 1
+        if clock == ClockStatus.SYNCHRONISED and self._mark.interval - closed > REWIND_INTERVALS:
+            self._mark = replace(self._mark, interval=closed - 2)
+            self._counters.count("mark_rewound")
         if self.config.role == "settlement" and closed > self._mark.interval:
             made += self._settle(closed, row, clock)
         if row.fresh:

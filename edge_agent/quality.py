@@ -10,7 +10,7 @@ chosen so that the register goes on where it was, and a new epoch begins. A new 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.messages import ReadingFlag
 from device_profiles.measurement import MEASUREMENTS
@@ -90,6 +90,12 @@ class CounterGuard:
             return ReadingFlag.METER_EXCHANGED
         return ReadingFlag.HELD | (ReadingFlag.ROLLED_BACK if raw < base.raw else ReadingFlag.IMPLAUSIBLE)
 
+    def clock_stepped(self, step_ms: int) -> None:
+        """The clock jumped: instants taken before move along, or the next advance would fit no time at all."""
+        self.baseline = _moved(self.baseline, step_ms)
+        self._rival = _moved(self._rival, step_ms)
+        self._rival_since_ms += step_ms
+
     def _move(self, baseline: Baseline) -> None:
         self.baseline = baseline
         self._rival = None
@@ -106,6 +112,12 @@ class CounterGuard:
         self._rival = Baseline(raw, 0, taken_at_ms)
         self._rival_samples += 1
         return self._rival_samples >= PATIENCE_SAMPLES and taken_at_ms - self._rival_since_ms >= PATIENCE_MS
+
+
+def _moved(baseline: Baseline | None, step_ms: int) -> Baseline | None:
+    if baseline is None or baseline.taken_at_ms is None:
+        return baseline
+    return replace(baseline, taken_at_ms=baseline.taken_at_ms + step_ms)
 
 
 def plausible(values: Mapping[str, int]) -> tuple[dict[str, int], ReadingFlag]:

@@ -78,14 +78,16 @@ class Ledger:
         return {a: (i, e, bytes(h)) for a, i, e, h in rows}
 
     def _newest_readings(self, interval: int) -> dict[int, tuple[int, int, bytes, int]]:
+        """The reading of the latest interval; of two for one interval, the one that was signed later."""
         rows = self._store.rows(
-            "SELECT account, import_wh, export_wh, hash, inbox_id, MAX(interval) FROM settlement_readings"
+            "SELECT account, import_wh, export_wh, hash, inbox_id FROM settlement_readings"
             " WHERE meter = ? AND interval <= ? AND interval > COALESCE("
             "   (SELECT r.interval FROM registers r WHERE r.account = settlement_readings.account), -1)"
-            " GROUP BY account",
-            SETTLEMENT_METER, interval,
-        )  # fmt: skip
-        return {r[0]: (r[1], r[2], bytes(r[3]), r[4]) for r in rows}
+            " ORDER BY interval, epoch, sequence",
+            SETTLEMENT_METER,
+            interval,
+        )
+        return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
 
     def contracted(self, interval: int) -> dict[int, tuple[int, int]]:
         """``{account: (energy Wh, cost nano)}`` of all positions that deliver in ``interval``."""
