@@ -45,6 +45,8 @@ from edge_agent.sequence import LeaseStore, Sequences
 
 BID_VERSION = "bid"
 HOUSEKEEPING_MS = 60_000
+HOUSEKEEPING_STRETCH = 15.0
+"""An accelerated clock keeps house less often, at least once an interval: an answer takes its real time."""
 """Deletions, positions and retries of a full disk: at most a minute of them is lost with the process."""
 REPORTS_LIMIT = 64
 """Reports that wait for the link: a set-point an hour over a weekend; older ones are of no use to anybody."""
@@ -90,6 +92,7 @@ class Agent:
             device.restore(outbox.recall(f"control/{number}"))
         seed = f"{home.feeder}/{home.edge}/{home.account}".encode()
         self._replay = Replay(outbox, seed, counters, config.clock.speed)
+        self._house_every_ms = int(HOUSEKEEPING_MS * max(1.0, min(config.clock.speed, HOUSEKEEPING_STRETCH)))
         self._reports: deque[SetPointReport] = deque(maxlen=REPORTS_LIMIT)
         self._kept = {"proofs": json.dumps(self._proofs.state()), "bidding": json.dumps(self._bidding.state())}
         self._epoch: int | None = None
@@ -192,7 +195,7 @@ class Agent:
         effects, reports = self._control.on_deadline(now_ms)
         effects += self._say(reports)
         if now_ms >= self._house_at_ms:  # before sealing: what was sealed a minute ago and not acknowledged is written
-            self._house_at_ms = (now_ms // HOUSEKEEPING_MS + 1) * HOUSEKEEPING_MS
+            self._house_at_ms = (now_ms // self._house_every_ms + 1) * self._house_every_ms
             self._keep_house(now_ms)
         if now_ms >= self._seal_at_ms:
             batch_ms = self.config.telemetry.batch_s * 1000

@@ -175,7 +175,7 @@ WORLDLY_CALLS = {
 SEEDED_IMPORT = "from random import Random"
 SHELL_FOLDERS = {"shell", "web", "live"}
 IMPURE_WITH_REASON = {
-    "contracts/artifacts.py": "builds the committed artifact by running the compiler; at run time it only reads that file",
+    "contracts/artifacts.py": "builds the committed artifact by running the compiler; at run time it only reads it",
 }
 
 

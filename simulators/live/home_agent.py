@@ -28,6 +28,7 @@ from simulators.weather import DayInput
 
 POLL_S = 60
 """Virtual seconds between two polls of a device: at 720 times, twelve a second."""
+TELEMETRY_S = INTERVAL_S // 2
 STOP_LIMIT_S = 10.0
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -131,7 +132,7 @@ tariff_export = {tariff_export}
 calendar = "street"
 
 [telemetry]
-batch_s = {INTERVAL_S}
+batch_s = {TELEMETRY_S}
 {meters}"""
 
 
