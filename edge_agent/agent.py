@@ -45,9 +45,9 @@ from edge_agent.sequence import LeaseStore, Sequences
 
 BID_VERSION = "bid"
 HOUSEKEEPING_MS = 60_000
-HOUSEKEEPING_STRETCH = 15.0
-"""An accelerated clock keeps house less often, at least once an interval: an answer takes its real time."""
 """Deletions, positions and retries of a full disk: at most a minute of them is lost with the process."""
+HOUSEKEEPING_STRETCH = 5.0
+"""An accelerated clock keeps house less often, at most this much: an answer takes its real time."""
 REPORTS_LIMIT = 64
 """Reports that wait for the link: a set-point an hour over a weekend; older ones are of no use to anybody."""
 BACKWARDS_MS = 5_000
