@@ -117,8 +117,11 @@ class Coordinator:
         return Reception(None, [self._to_home(order.account, Leaf.RECEIPT, receipt)])
 
     def _on_report(self, report: SetPointReport, text: str, payload: bytes, now_ms: int) -> Reception:
-        if not self.dispatch.expects(report):
+        seen = self.dispatch.outcomes_seen(report)
+        if seen is None:
             return Reception(Refusal.BEYOND_LIMIT)
+        if seen >> report.outcome & 1:  # a repeat: the inbox takes each outcome of a set-point once
+            return Reception(None)
         self.store.append_input(now_ms, "message", text, payload)
         self.dispatch.reported(report)
         return Reception(None)

@@ -64,7 +64,7 @@ class Refusal(Enum):
     EXPIRED = "the order had expired before it came"
     STALE_VERSION = "a newer version is here already"
     BEYOND_COLLATERAL = "deposit and results do not cover the worst case"
-    BEYOND_LIMIT = "more set-point reports, devices or meters than a home may have"
+    BEYOND_LIMIT = "more bids, readings or contradictions than one home may have, or a report that nobody asked for"
 
 
 @dataclass(frozen=True, slots=True)

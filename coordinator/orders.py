@@ -13,6 +13,9 @@ from coordinator.settlement.reserve import bid_reserve_nano
 from coordinator.settlement.settlement import Settlement
 from coordinator.store.store import Store
 
+VERSIONS_A_PRODUCT = 1_000
+"""Bids of one account for one product: one for every round of a day ahead, and some. More is a flood."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -40,6 +43,8 @@ class OrderDesk:
         if newest is not None and bid.version <= newest[0]:
             same = bid.version == newest[0] and bid.struct_hash() == newest[1]
             return Verdict(False, newest[2]) if same else Refusal.STALE_VERSION
+        if self._market.book.versions(bid.account, bid.product) >= VERSIONS_A_PRODUCT:
+            return Refusal.BEYOND_LIMIT
         refusal = order_refusal(bid, self._config, now_s)
         if refusal is not None:
             return refusal

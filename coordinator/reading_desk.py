@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contracts.messages import Acknowledgement
+from contracts.messages import Acknowledgement, SettlementReading
 from coordinator.effects import Alarm
 from coordinator.ingest import Admitted, Refusal
 from coordinator.store.readings import Novelty, Readings, acknowledged_range
@@ -12,6 +12,8 @@ from coordinator.store.store import Store
 
 EQUIVOCATIONS_KEPT = 16
 """Per account: enough to prove a liar, too few to fill the disk with."""
+READINGS_AN_INTERVAL = 16
+"""Settlement readings of one meter for one interval: a clock that stepped makes two or three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class ReadingDesk:
         return self._readings.equivocations(account)
 
     def take(self, admitted: Admitted, text: str, payload: bytes, now_ms: int) -> TakenReading | Refusal:
-        """Stores what is new and keeps what contradicts; BEYOND_LIMIT for a liar's seventeenth contradiction."""
+        """Stores what is new and keeps what contradicts; BEYOND_LIMIT beyond what one may have."""
         message, account = admitted.envelope.message, admitted.participant.account
         known = self._readings.known(message)
         alarms: tuple[Alarm, ...] = ()
         if known.novelty is Novelty.NEW:
+            if isinstance(message, SettlementReading) and self._readings.of_interval(message) >= READINGS_AN_INTERVAL:
+                return Refusal.BEYOND_LIMIT
             inbox_id = self._store.append_input(now_ms, "message", text, payload)
             self._readings.keep(message, admitted.readings, inbox_id)
         elif known.novelty is Novelty.EQUIVOCATION:

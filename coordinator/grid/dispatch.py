@@ -51,24 +51,26 @@ class Dispatch:
             self._store.set_mark("set_point_sequence", sequence)
             command = set_point(device, power_w, sequence, TERM, now_s)
             self._store.run(
-                "INSERT INTO set_points VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
+                "INSERT INTO set_points (account, device, sequence, kind, power_w, valid_until_s)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 command.account, command.device, command.sequence, command.kind, command.power_w,
                 command.valid_until_s,
             )  # fmt: skip
             set_points.append(command)
         return DispatchedStep(step, tuple(set_points))
 
-    def expects(self, report: SetPointReport) -> bool:
-        """Whether a report answers a set-point that was sent."""
+    def outcomes_seen(self, report: SetPointReport) -> int | None:
+        """Bit mask of the outcomes already reported for this set-point; None where no such set-point was sent."""
         row = self._store.row(
-            "SELECT 1 FROM set_points WHERE account = ? AND device = ? AND sequence = ?",
+            "SELECT outcomes_seen FROM set_points WHERE account = ? AND device = ? AND sequence = ?",
             report.account, report.device, report.sequence,
         )  # fmt: skip
-        return row is not None
+        return None if row is None else int(row[0])
 
     def reported(self, report: SetPointReport) -> None:
         """Keeps what the home did."""
         self._store.run(
-            "UPDATE set_points SET outcome = ?, reported_power_w = ? WHERE account = ? AND device = ? AND sequence = ?",
-            report.outcome, report.power_w, report.account, report.device, report.sequence,
+            "UPDATE set_points SET outcome = ?, reported_power_w = ?, outcomes_seen = outcomes_seen | ?"
+            " WHERE account = ? AND device = ? AND sequence = ?",
+            report.outcome, report.power_w, 1 << report.outcome, report.account, report.device, report.sequence,
         )  # fmt: skip

@@ -28,6 +28,10 @@ class Book:
         )  # fmt: skip
         return None if row is None else (row[0], bytes(row[1]), row[2])
 
+    def versions(self, account: int, product: int) -> int:
+        """How many bids of an account for a product were ever placed."""
+        return self._store.integer("SELECT COUNT(*) FROM bids WHERE account = ? AND product = ?", account, product)
+
     def place(self, bid: Bid, signature: bytes, first_round: int, inbox_id: int) -> None:
         """Makes ``bid`` the live one of its account and product."""
         self._store.run("UPDATE bids SET live = 0 WHERE account = ? AND product = ?", bid.account, bid.product)

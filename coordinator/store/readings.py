@@ -78,6 +78,13 @@ class Readings:
         elif isinstance(message, GapRecord):
             self._keep_gap(message)
 
+    def of_interval(self, reading: SettlementReading) -> int:
+        """How many readings of that meter are kept for that interval."""
+        return self._store.integer(
+            "SELECT COUNT(*) FROM settlement_readings WHERE account = ? AND meter = ? AND interval = ?",
+            reading.account, reading.meter, reading.interval,
+        )  # fmt: skip
+
     def equivocations(self, account: int) -> int:
         """How many contradictions of an account are kept."""
         return self._store.integer("SELECT COUNT(*) FROM equivocations WHERE account = ?", account)

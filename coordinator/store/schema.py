@@ -106,6 +106,7 @@ CREATE TABLE IF NOT EXISTS prices (
 CREATE TABLE IF NOT EXISTS set_points (
   account INTEGER NOT NULL, device INTEGER NOT NULL, sequence INTEGER NOT NULL, kind INTEGER NOT NULL,
   power_w INTEGER NOT NULL, valid_until_s INTEGER NOT NULL, outcome INTEGER, reported_power_w INTEGER,
+  outcomes_seen INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (account, device, sequence)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS flexible_devices (

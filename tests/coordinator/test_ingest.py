@@ -18,6 +18,7 @@ from contracts.topics import Leaf
 from coordinator.coordinator import Reception
 from coordinator.effects import Alarm
 from coordinator.ingest import Refusal
+from coordinator.orders import VERSIONS_A_PRODUCT
 from tests.coordinator.street import ADA, BO, CY, DOMAIN, START_S, Street, key_of
 
 SOON = Product(START_S // 900 + 4, 1)
@@ -68,6 +69,18 @@ def seventeenth_contradiction(street: Street) -> Reception:
     return street.send(reading_of(import_wh=99), Leaf.SETTLEMENT, 0)
 
 
+def seventeenth_reading_of_an_interval(street: Street) -> Reception:
+    for sequence in range(2, 18):
+        street.send(reading_of(sequence=sequence), Leaf.SETTLEMENT, 0)
+    return street.send(reading_of(sequence=99), Leaf.SETTLEMENT, 0)
+
+
+def flood_of_versions(street: Street) -> Reception:
+    for version in range(1, VERSIONS_A_PRODUCT + 1):
+        street.core.market.book.place(bid_of(version=version), bytes(65), 0, 1)
+    return street.send(bid_of(version=VERSIONS_A_PRODUCT + 1), Leaf.BID)
+
+
 A_FRAME = seal(bid_of(), DOMAIN, signer_of(key_of(ADA))).pack()
 LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
     Refusal.OVERSIZED: [raw(TOPIC, bytes(4_097))],
@@ -107,6 +120,8 @@ LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
     ],
     Refusal.BEYOND_LIMIT: [
         seventeenth_contradiction,
+        seventeenth_reading_of_an_interval,
+        flood_of_versions,
         lambda s: s.send(SetPointReport(ADA, 1, 1, 77, 0, 0, START_S), Leaf.REPORT),
     ],
 }  # fmt: skip
