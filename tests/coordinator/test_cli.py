@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -124,13 +123,7 @@ def test_the_interface_and_the_configuration_are_printed_as_json() -> None:
     assert RUN.invoke(app, ["config", "check"]).exit_code == 0
 
 
-def test_the_command_line_starts_at_once() -> None:
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import coordinator.cli"], check=True)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.8
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     loaded = (
         "import coordinator.cli, sys; print([m for m in ('web3', 'fastapi', 'amqtt', 'numpy') if m in sys.modules])"
     )

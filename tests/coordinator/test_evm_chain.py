@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,19 +218,3 @@ def test_bodies_and_batches_are_bounded() -> None:
         assert requests.post(server.url, data=b"{", timeout=5).json()["error"]["code"] == -32700
     finally:
         server.stop()
-
-
-def test_a_transaction_takes_a_few_hundredths_of_a_second(tmp_path: Path) -> None:
-    chain = EvmChain(lambda: START_S)
-    account = Account.from_key(DEV_KEY)
-    signed = [
-        account.sign_transaction(
-            {"chainId": CHAIN_ID, "nonce": n, "gas": 21_000, "maxFeePerGas": 10**10, "maxPriorityFeePerGas": 1,
-             "to": account.address, "value": 0}
-        ).raw_transaction
-        for n in range(20)
-    ]  # fmt: skip
-    began = time.perf_counter()
-    for raw in signed:
-        chain.send_raw(bytes(raw))
-    assert (time.perf_counter() - began) / 20 < 0.2

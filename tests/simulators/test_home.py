@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -310,15 +309,3 @@ def test_after_the_last_day_of_the_input_it_begins_again() -> None:
         days.append(powers)
     assert days[2:] == days[:2]
     assert days[0] != days[1]
-
-
-def test_two_hundred_days_of_a_street_take_less_than_a_minute() -> None:
-    started = time.process_time()
-    for seed in range(5):
-        homes = [Home(plan, synthetic_day(seed)) for plan in STREET]
-        for _quarter in range(96):
-            for home in homes:
-                home.advance(home.now_s + 900)
-                home.meter_values()
-    # A fortieth of 200 days in a fortieth of a minute, in processor time so that neighbours do not matter.
-    assert time.process_time() - started < 1.5
