@@ -9,6 +9,7 @@ from coordinator.chain_events import (
     HeaderFinalised,
     HeaderPosted,
     HeaderVoided,
+    OrderCancelled,
     OrderForced,
     Withdrawn,
 )
@@ -51,4 +52,6 @@ class ChainDesk:
             case OrderForced(order_id, bid):
                 if not self._orders.force(bid, now_s):
                     return [Alarm("forced_order_late", f"forced order {order_id} came after its gate closed")]
+            case OrderCancelled(order_id):
+                self._orders.cancel_forced(order_id)
         return []

@@ -67,11 +67,29 @@ class OrderForced:
     bid: Bid
 
 
-ChainEvent = AccountOpened | Deposited | Withdrawn | HeaderPosted | HeaderFinalised | HeaderVoided | OrderForced
+@dataclass(frozen=True, slots=True)
+class OrderCancelled:
+    """The trader of a forced order withdrew it."""
+
+    order_id: int
+
+
+ChainEvent = (
+    AccountOpened | Deposited | Withdrawn | HeaderPosted | HeaderFinalised | HeaderVoided | OrderForced | OrderCancelled
+)
 
 _TYPES: dict[str, type[ChainEvent]] = {
     kind.__name__: kind
-    for kind in (AccountOpened, Deposited, Withdrawn, HeaderPosted, HeaderFinalised, HeaderVoided, OrderForced)
+    for kind in (
+        AccountOpened,
+        Deposited,
+        Withdrawn,
+        HeaderPosted,
+        HeaderFinalised,
+        HeaderVoided,
+        OrderForced,
+        OrderCancelled,
+    )
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contracts.interval import Product
-from contracts.messages import Bid, StandingOrder
+from contracts.messages import FORCED_VERSION, Bid, StandingOrder
 from coordinator.config import MarketConfig
 from coordinator.ingest import Refusal, order_refusal
 from coordinator.market.rounds import Market
@@ -98,3 +98,7 @@ class OrderDesk:
             return False
         self._market.book.place(bid, b"", first_round, 0)
         return True
+
+    def cancel_forced(self, order_id: int) -> None:
+        """Takes an order from the chain out of all coming rounds; what was filled stays filled."""
+        self._market.book.cancel(FORCED_VERSION | order_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contracts.batch import AuctionRecord
 from contracts.leaves import Slot
-from contracts.messages import FORCED_VERSION, Auction, Bid
+from contracts.messages import Auction, Bid
 from coordinator.market.auctioneer import Entry
 from coordinator.store.store import Store
 
@@ -41,6 +41,10 @@ class Book:
             bid.account, bid.product, bid.version, bid.side, bid.quantity_wh, bid.limit_price,
             min(bid.expiry_s, 2**63 - 1), bid.struct_hash(), signature, first_round, int(bid.quantity_wh > 0), inbox_id,
         )  # fmt: skip
+
+    def cancel(self, version: int) -> None:
+        """Ends the order with that version; for versions that exist once, those of orders placed on chain."""
+        self._store.run("UPDATE bids SET live = 0 WHERE version = ? AND live = 1", version)
 
     def entries(self, product: int, round_number: int) -> list[Entry]:
         """Everybody with a live bid from ``round_number`` or before, or a position, in account order."""
@@ -126,8 +130,3 @@ class Book:
         )  # fmt: skip
         slots = tuple(Slot.unpack(row[0]) for row in rows)
         return AuctionRecord(auction, slots, tuple(bytes(row[1]) for row in rows))
-
-
-def is_forced(version: int) -> bool:
-    """Whether a bid was placed on chain."""
-    return version >= FORCED_VERSION

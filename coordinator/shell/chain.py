@@ -16,7 +16,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-from contracts.eip712 import Domain
+from contracts.eip712 import Domain, LocalValueError
 from contracts.messages import Bid, Header
 from coordinator.chain_events import (
     AccountOpened,
@@ -25,6 +25,7 @@ from coordinator.chain_events import (
     HeaderFinalised,
     HeaderPosted,
     HeaderVoided,
+    OrderCancelled,
     OrderForced,
     Withdrawn,
 )
@@ -62,6 +63,7 @@ class SettlementChain:
         ``finality_depth`` is how many blocks must follow before an event counts: 0 on a chain without reorgs.
         """
         self._account = EvmAccount(rpc_url, operator_key)
+        self._alarm = alarm
         self._domain = domain
         self._settlement = domain.contract
         self._trading = trading
@@ -187,8 +189,18 @@ class SettlementChain:
                 self._poster.seen_voided(values["index"])
                 return HeaderVoided(values["index"], f"{LIES[values['reason']]} fault {values['fault']}")
             case "ForcedOrder":
-                return OrderForced(values["orderId"], Bid(*values["bid"]))
+                return self._forced(values["orderId"], values["bid"])
+            case "OrderCancelled":
+                return OrderCancelled(values["orderId"])
         return None
+
+    def _forced(self, order_id: int, values: tuple[Any, ...]) -> ChainEvent | None:
+        """The contract lets only legal bids in; one that is none here must not stop the feeder."""
+        try:
+            return OrderForced(order_id, Bid(*values))
+        except LocalValueError as error:
+            self._alarm("forced_order_illegal", f"order {order_id} on the chain is no legal bid: {error}")
+            return None
 
     # -- progress ----------------------------------------------------------------------------------------------
 

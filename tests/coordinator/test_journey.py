@@ -15,7 +15,7 @@ from contracts.messages import FORCED_VERSION, Bid, Header, Side
 from contracts.proof_pack import FillPack, IntervalPack, fill_pack_faults, interval_pack_faults, open_pack
 from contracts.signature import address_of, signer_of
 from contracts.units import amount_nano
-from coordinator.chain_events import HeaderFinalised, HeaderPosted, HeaderVoided, OrderForced
+from coordinator.chain_events import HeaderFinalised, HeaderPosted, HeaderVoided, OrderCancelled, OrderForced
 from coordinator.effects import Alarm, Publish, PublishRecord, SubmitHeader
 from coordinator.replay import first_difference, replay
 from coordinator.store.store import Store
@@ -168,6 +168,18 @@ def test_an_order_forced_on_chain_outranks_a_signed_one() -> None:
     street.bid(ADA, product, Side.SELL, 500, 100_000)
     street.wait_until(product.start_s)
     assert street.store.integer("SELECT position_wh FROM positions WHERE account = ?", BO) == 50
+
+
+def test_an_order_cancelled_on_chain_is_not_filled() -> None:
+    street = Street()
+    product = Product(street.interval + 4, 1)
+    forced = Bid(BO, product.number, FORCED_VERSION | 1, Side.BUY, 50, 250_000, product.start_s)
+    street.core.on_chain_event(OrderForced(1, forced), street.now_ms)
+    street.core.on_chain_event(OrderCancelled(1), street.now_ms)
+    street.bid(ADA, product, Side.SELL, 500, 100_000)
+    street.wait_until(product.start_s)
+    assert street.store.rows("SELECT * FROM positions") == []
+    assert first_difference(street.store, replay(street.store, MARKET, signer_of(OPERATOR)).store) is None
 
 
 def test_a_header_passes_through_its_states_and_a_foreign_one_raises_an_alarm() -> None:

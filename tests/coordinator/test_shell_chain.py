@@ -23,6 +23,7 @@ from coordinator.chain_events import (
     Deposited,
     HeaderFinalised,
     HeaderPosted,
+    OrderCancelled,
     OrderForced,
 )
 from coordinator.config import MarketConfig
@@ -225,7 +226,7 @@ def test_finality_depth_holds_events_back_until_blocks_follow(setting: Setting) 
     assert setting.posts() == 1
 
 
-def test_a_forced_order_reaches_the_core_as_the_bid_it_forces(setting: Setting) -> None:
+def test_a_forced_order_and_its_cancellation_reach_the_core(setting: Setting) -> None:
     owner = HOMES[0]
     home = StreetAccount(address_of(owner), address_of(owner), DEPOSIT_NANO)
     open_street(setting.server.url, DEV_KEY, setting.deployment, [home])
@@ -233,13 +234,15 @@ def test_a_forced_order_reaches_the_core_as_the_bid_it_forces(setting: Setting) 
     trader = EvmAccount(setting.server.url, owner)
     payload = ContractInterface("EnergyTrading").call("createOrder", 500, 200_000, START_S + 7_200, 0)
     trader.transact(setting.deployment.trading, payload)
+    trader.transact(setting.deployment.trading, ContractInterface("EnergyTrading").call("cancelOrder", 1))
 
     async def scenario() -> list[ChainEvent]:
         chain = setting.chain()
         await chain.resume_after(0)
         return await drain(chain)
 
-    (forced,) = [event for event in asyncio.run(scenario()) if isinstance(event, OrderForced)]
+    *_, forced, cancelled = asyncio.run(scenario())
+    assert isinstance(forced, OrderForced) and cancelled == OrderCancelled(forced.order_id)
     assert isinstance(forced.bid, Bid)
     assert (forced.bid.account, forced.bid.quantity_wh, forced.bid.limit_price) == (1, 500, 200_000)
 

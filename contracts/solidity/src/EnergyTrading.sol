@@ -39,6 +39,8 @@ contract EnergyTrading is IEnergyTrading, IForcedBids {
     /// @dev Limits of price and quantity that every bid keeps; an order beyond them could not be included.
     uint256 private constant PRICE_LIMIT = 10_000_000;
     uint256 private constant QUANTITY_LIMIT_WH = 1_000_000_000;
+    /// @dev Times of bids stay below 2**63 everywhere, so that databases hold them exactly.
+    uint256 private constant EXPIRY_LIMIT_S = (1 << 63) - 1;
     uint32 private constant FORCED_VERSION = 1 << 31;
     /// @dev Quarter-hours are auctioned within their last hour: after this long without a header, nothing of an order
     /// that is still open was traded in any header.
@@ -121,7 +123,7 @@ contract EnergyTrading is IEnergyTrading, IForcedBids {
         if (price > PRICE_LIMIT || price % PRICE_TICK != 0) revert WrongPrice(price);
         uint64 interval = nextInterval();
         uint256 gateS = interval * HeaderRules.INTERVAL_S - closesBeforeS;
-        if (expiry < gateS || expiry > type(uint64).max) revert ExpiresBeforeGate(gateS);
+        if (expiry < gateS || expiry > EXPIRY_LIMIT_S) revert ExpiresBeforeGate(gateS);
 
         orderId = _orders.length;
         if (orderId >= FORCED_VERSION) revert UnknownNumber(orderId);

@@ -81,7 +81,7 @@ contract EnergyTradingTest is Cast {
         VM.expectPartialRevert(EnergyTrading.ExpiresBeforeGate.selector);
         trading.createOrder(1, 100, block.timestamp, IEnergyTrading.OrderType.BUY);
         VM.expectPartialRevert(EnergyTrading.ExpiresBeforeGate.selector);
-        trading.createOrder(1, 100, type(uint256).max, IEnergyTrading.OrderType.BUY);
+        trading.createOrder(1, 100, 1 << 63, IEnergyTrading.OrderType.BUY);
         VM.stopPrank();
         VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownOwner.selector, address(this)));
         trading.createOrder(1, 100, expiry, IEnergyTrading.OrderType.BUY);
