@@ -25,6 +25,8 @@ class MarketConfig:
     calendar: MarketCalendar = DEFAULT_CALENDAR
     norm_demand_w: int = 0
     norm_supply_w: int = 0
+    connection_limit_w: int = 150_000
+    """What a home's connection can carry: registers that claim more since they last moved are not settled."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.tariff_export <= self.base_price <= self.tariff_import:

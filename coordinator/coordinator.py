@@ -32,6 +32,7 @@ from coordinator.orders import OrderDesk
 from coordinator.pricing.price_history import PriceHistory
 from coordinator.reading_desk import ReadingDesk
 from coordinator.registry import Registry
+from coordinator.settlement.ledger import refused_registers
 from coordinator.settlement.settlement import Settlement
 from coordinator.store.store import Store
 
@@ -196,7 +197,8 @@ class Coordinator:
         forward = self.market.book.records_of_header(interval)
         closed = self.settlement.close(interval, metered, spot, forward, inputs.to_record())
         self.counters["headers"] += 1
-        effects: list[Effect] = [PublishRecord(interval, closed.record.to_bytes()), SubmitHeader(closed.header)]
+        effects: list[Effect] = list(refused_registers(metered))
+        effects += [PublishRecord(interval, closed.record.to_bytes()), SubmitHeader(closed.header)]
         for account, pack in interval_packs(closed.record, closed.header, closed.signature).items():
             address = self._topic(account, Leaf.PROOF)
             if address is not None:

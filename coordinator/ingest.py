@@ -33,6 +33,16 @@ AGE_LIMIT_S = 90 * 86_400
 REGISTER_LIMIT_WH = 10**12
 """A register beyond 1 TWh is not a home's."""
 
+TELEMETRY_RANGES = {
+    "import_wh": (0, REGISTER_LIMIT_WH),
+    "export_wh": (0, REGISTER_LIMIT_WH),
+    "power_w": (-1_000_000, 1_000_000),
+    "reactive_var": (-1_000_000, 1_000_000),
+    "voltage_mv": (0, 1_000_000),
+    "frequency_mhz": (0, 100_000),
+}
+"""What a home can measure: one megawatt is forty times a large house's connection. Sums of these never overflow."""
+
 _ALLOWED = {
     Leaf.SETTLEMENT: (SettlementReading, GapRecord),
     Leaf.TELEMETRY: (TelemetryBatch, GapRecord),
@@ -106,9 +116,20 @@ def admit(text: str, payload: bytes, registry: Registry, market: MarketConfig, n
     if not isinstance(message, TelemetryBatch):
         return Admitted(envelope, participant, topic)
     try:
-        return Admitted(envelope, participant, topic, tuple(open_batch(message, envelope.attachment)))
+        readings = tuple(open_batch(message, envelope.attachment))
     except RemoteColumnsError:
         return Refusal.COLUMNS_DIFFER
+    if not all(_plausible(reading) for reading in readings):
+        return Refusal.OUT_OF_RANGE
+    return Admitted(envelope, participant, topic, readings)
+
+
+def _plausible(reading: TelemetryReading) -> bool:
+    for name, (low, high) in TELEMETRY_RANGES.items():
+        value = getattr(reading, name)
+        if value is not None and not low <= value <= high:
+            return False
+    return True
 
 
 def _signature_refusal(envelope: Envelope, market: MarketConfig, sender: Participant) -> SignatureRefusal | None:

@@ -6,6 +6,7 @@ result    = -(contracted cost + spot cost + supplier cost)         all results, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord
@@ -14,21 +15,35 @@ from contracts.leaves import BalanceLeaf, MeterLeaf, settlement_delta_nano
 from contracts.messages import SUPPLIER
 from contracts.units import amount_nano
 from coordinator.config import MarketConfig
+from coordinator.effects import Alarm
 from coordinator.settlement.reserve import bid_reserve_nano, position_reserve_nano, reserve_nano
 from coordinator.store.store import Store
 
 NO_READING = bytes(32)
+INTERVALS_PER_HOUR = 4
 SETTLEMENT_METER = 0
 """The meter number whose registers count for money; others are for information."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeteredAccount:
-    """An account's leaf, and the packed envelope of the reading behind it (empty: registers carried over)."""
+    """An account's leaf, and the packed envelope of the reading behind it (empty: registers carried over).
+
+    ``refused`` says that there was a reading, with more energy than the connection can carry.
+    """
 
     leaf: MeterLeaf
     metered_wh: int
     reading: bytes
+    refused: bool = False
+
+
+def refused_registers(metered: Iterable[MeteredAccount]) -> Iterator[Alarm]:
+    """An alarm for every account whose registers claim more than its connection carries."""
+    for one in metered:
+        if one.refused:
+            text = f"account {one.leaf.account} claims more energy than its connection carries; not settled"
+            yield Alarm("implausible_registers", text)
 
 
 class Ledger:
@@ -48,34 +63,40 @@ class Ledger:
         readings = self._newest_readings(interval)
         contracted = self.contracted(interval)
         return [
-            self._metered(account, before.get(account), readings.get(account), contracted.get(account, (0, 0)))
+            self._metered(
+                account, interval, before.get(account), readings.get(account), contracted.get(account, (0, 0))
+            )
             for account in sorted({*before, *readings, *contracted} - {SUPPLIER})
         ]
 
     def _metered(
         self,
         account: int,
-        before: tuple[int, int, bytes] | None,
+        interval: int,
+        before: tuple[int, int, bytes, int] | None,
         reading: tuple[int, int, bytes, int] | None,
         contracted: tuple[int, int],
     ) -> MeteredAccount:
-        imported, exported, reading_hash = before or (0, 0, NO_READING)
-        metered_wh, envelope = 0, b""
+        imported, exported, reading_hash, moved_in = before or (0, 0, NO_READING, interval)
+        metered_wh, envelope, refused = 0, b"", False
         if reading is not None and (before is None or reading[2] != reading_hash):
             new_import, new_export, new_hash, inbox_id = reading
-            if before is None or (new_import >= imported and new_export >= exported):
-                metered_wh = 0 if before is None else (new_import - imported) - (new_export - exported)
+            gained = (new_import - imported, new_export - exported)
+            most_wh = self._market.connection_limit_w * (interval - moved_in) // INTERVALS_PER_HOUR
+            refused = before is not None and max(gained) > most_wh
+            if before is None or (min(gained) >= 0 and not refused):
+                metered_wh = 0 if before is None else gained[0] - gained[1]
                 imported, exported, reading_hash = new_import, new_export, new_hash
                 envelope = self._store.input_payload(inbox_id)
         contracted_wh, cost_nano = contracted
         leaf = MeterLeaf(
             account, imported, exported, contracted_wh, cost_nano, 0, metered_wh - contracted_wh, reading_hash
         )
-        return MeteredAccount(leaf, metered_wh, envelope)
+        return MeteredAccount(leaf, metered_wh, envelope, refused)
 
-    def _registers(self) -> dict[int, tuple[int, int, bytes]]:
-        rows = self._store.rows("SELECT account, import_wh, export_wh, reading_hash FROM registers")
-        return {a: (i, e, bytes(h)) for a, i, e, h in rows}
+    def _registers(self) -> dict[int, tuple[int, int, bytes, int]]:
+        rows = self._store.rows("SELECT account, import_wh, export_wh, reading_hash, interval FROM registers")
+        return {a: (i, e, bytes(h), moved_in) for a, i, e, h, moved_in in rows}
 
     def _newest_readings(self, interval: int) -> dict[int, tuple[int, int, bytes, int]]:
         """The reading of the latest interval; of two for one interval, the one that was signed later."""
@@ -128,7 +149,7 @@ class Ledger:
 
     def _keep_registers(self, interval: int, account: MeteredAccount) -> None:
         leaf = account.leaf
-        if leaf.reading_hash == NO_READING:
+        if not account.reading:
             return
         self._store.run(
             "INSERT INTO registers VALUES (?, ?, ?, ?, ?) ON CONFLICT (account) DO UPDATE SET interval ="

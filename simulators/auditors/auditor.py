@@ -51,3 +51,8 @@ class Opened:
         if found is None:
             found = self._known[payload] = open_envelope(payload)
         return found if isinstance(found, Envelope) else None
+
+
+def account_named(text: str) -> int:
+    """The account in an alarm that begins with ``account N``."""
+    return int(text.split()[1])

@@ -14,8 +14,8 @@ from contracts.interval import INTERVAL_S
 from contracts.messages import SettlementReading
 from contracts.topics import Leaf, parse_topic
 from edge_agent.metering import REWIND_INTERVALS
-from simulators.auditors.auditor import Findings, Opened
-from simulators.world_events import AgentStarted, HomeSaid, MeterShown, WorldEvent
+from simulators.auditors.auditor import Findings, Opened, account_named
+from simulators.world_events import AgentStarted, HomeSaid, MeterShown, OperatorAlarmed, WorldEvent
 
 if TYPE_CHECKING:
     from simulators.world import World
@@ -51,6 +51,10 @@ class EnergyAuditor:
                 self._newest[home] = pair
                 if shown is None or (shown.get("import_wh"), shown.get("export_wh")) != pair:
                     self._glitched.add(home)
+            case OperatorAlarmed("implausible_registers", text):
+                accused = account_named(text) - 1
+                if accused not in self._deceived and accused not in self._world.plan.liars:
+                    self._findings.add(f"home {accused}: its energy was refused although its meter never lied upwards")
             case HomeSaid(home, topic, payload) if home not in self._world.plan.liars:
                 where = parse_topic(topic)
                 if where is not None and where.leaf == Leaf.SETTLEMENT:

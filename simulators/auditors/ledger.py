@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 from contracts.interval import INTERVAL_S, Product
 from contracts.messages import Acknowledgement, Bid, Receipt, SettlementReading, Stream
 from contracts.topics import Leaf, parse_topic
-from simulators.auditors.auditor import Findings, Opened
+from simulators.auditors.auditor import Findings, Opened, account_named
 from simulators.faults import CrashPoint
 from simulators.reference_ledger import SUPPLIER, ReferenceLedger, SignedBid
-from simulators.world_events import Happened, HomeSaid, OperatorHeard, OperatorSaid, RecordPublished, WorldEvent
+from simulators.world_events import (
+    Happened,
+    HomeSaid,
+    OperatorAlarmed,
+    OperatorHeard,
+    OperatorSaid,
+    RecordPublished,
+    WorldEvent,
+)
 
 if TYPE_CHECKING:
     from simulators.world import World
@@ -34,6 +42,7 @@ class LedgerAuditor:
         self._world = world
         self._findings = Findings("ledger")
         self._open = Opened()
+        self._refused: set[int] = set()
         self._reference = ReferenceLedger(world.market.tariff_import, world.market.tariff_export)
         self._readings: dict[bytes, SettlementReading] = {}
         self._named: dict[tuple[int, int, int], SettlementReading] = {}
@@ -61,6 +70,8 @@ class LedgerAuditor:
             case Happened(what) if what.endswith(CrashPoint.BEFORE_COMMIT.value):
                 now_ms = self._world.clock.now_ms
                 self._accepted = [entry for entry in self._accepted if entry[0] != now_ms]
+            case OperatorAlarmed("implausible_registers", text):
+                self._refused.add(account_named(text))
             case RecordPublished(interval, record) if interval not in self._records:
                 self._records.add(interval)
                 self._record(json.loads(record))
@@ -137,7 +148,8 @@ class LedgerAuditor:
             self._used[reading.account] = reading.interval
         for account, held in self._acknowledged.items():
             due = [i for i, at_s in held.items() if i <= settled and at_s < _closes_at_s(i + self._world.market.grace)]
-            if due and max(due) > self._used.get(account, -1) and account - 1 not in self._world.plan.liars:
+            excused = account in self._refused or account - 1 in self._world.plan.liars
+            if due and max(due) > self._used.get(account, -1) and not excused:
                 self._findings.add(f"interval {settled}: an acknowledged reading of account {account} is left out")
         before = {a: self._reference.contracted(a, settled) for a in self._world.deposits}
         judged = self._reference.settle(settled, readings, int(document["auctions"][0]["auction"]["price"]))

@@ -28,6 +28,10 @@ FUTURE_INTERVALS = 3
 Identity = tuple[int, int, int, int]
 
 
+JUDGED_ELSEWHERE = ("equivocation", "implausible_registers")
+"""Alarms about what a home signed: the auditors of signatures and of energy say whether they are right."""
+
+
 class LivenessAuditor:
     """Remembers what was signed and promised; asks at the end where it is."""
 
@@ -58,7 +62,7 @@ class LivenessAuditor:
                 self._started(home)
             case AgentAlarmed(home, code, _):
                 self._alarm(f"agent {home}: {code}")
-            case OperatorAlarmed(code, _) if code != "equivocation":
+            case OperatorAlarmed(code, _) if code not in JUDGED_ELSEWHERE:
                 self._alarm(f"coordinator: {code}")
 
     def _started(self, home: int) -> None:

@@ -39,8 +39,9 @@ def reading_of(**changes: int) -> SettlementReading:
     return SettlementReading(**fields | changes, chain_head=bytes(32), evidence_hash=bytes(32))
 
 
-def telemetry(street: Street, tampered: bool) -> Reception:
-    readings = [TelemetryReading(i, START_S - 60 + i, 0, 1, 1, 500, None, 230_000, 50_000) for i in range(3)]
+def telemetry(street: Street, tampered: bool = False, power_w: int = 500, import_wh: int = 1) -> Reception:
+    at_s = START_S - 60
+    readings = [TelemetryReading(i, at_s + i, 0, import_wh, 1, power_w, None, 230_000, 50_000) for i in range(3)]
     columns = pack_columns(readings[::-1] if tampered else readings)
     return street.send(batch_of(ADA, 0, 1, CHAIN_START, readings), Leaf.TELEMETRY, 0, attachment=columns)
 
@@ -101,6 +102,9 @@ LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
     Refusal.OUT_OF_RANGE: [
         lambda s: s.send(reading_of(import_wh=10**12 + 1), Leaf.SETTLEMENT, 0),
         lambda s: s.send(reading_of(interval=START_S // 900), Leaf.SETTLEMENT, 0),
+        lambda s: telemetry(s, power_w=2**62),
+        lambda s: telemetry(s, power_w=-1_000_001),
+        lambda s: telemetry(s, import_wh=-1),
     ],
     Refusal.RESERVED_VERSION: [lambda s: s.send(bid_of(version=FORCED_VERSION), Leaf.BID)],
     Refusal.WRONG_SIGNATURE: [

@@ -149,6 +149,28 @@ def test_a_register_that_runs_backwards_meters_nothing() -> None:
     assert street.store.integer("SELECT SUM(ABS(metered_wh)) FROM statements") == 0
 
 
+def test_registers_beyond_what_the_connection_carries_are_not_settled_and_raise_an_alarm() -> None:
+    street = Street(homes=1)
+    first = street.interval
+    street.reading(ADA, first - 1, 1_000, 1_000)
+    street.wait_until((first + 1) * INTERVAL_S + 1)
+    street.reading(ADA, first, 1_000, 10**11)  # a hundred gigawatt-hours sold in a quarter of an hour
+    street.wait_until((first + 7) * INTERVAL_S)
+    assert street.store.integer("SELECT SUM(ABS(metered_wh)) FROM statements") == 0
+    assert any(isinstance(e, Alarm) and e.code == "implausible_registers" for e in street.effects)
+
+
+def test_a_day_offline_is_settled_with_the_next_reading() -> None:
+    street = Street(homes=1)
+    first = street.interval
+    street.reading(ADA, first - 1, 1_000, 0)
+    street.wait_until((first + 90) * INTERVAL_S + 1)
+    street.reading(ADA, first + 89, 181_000, 0)
+    street.wait_until((first + 96) * INTERVAL_S)
+    metered = street.store.rows("SELECT interval, metered_wh FROM statements WHERE metered_wh != 0")
+    assert metered == [(first + 89, 180_000)]
+
+
 def test_a_cancelled_bid_is_not_filled() -> None:
     street = Street()
     product = Product(street.interval + 4, 1)
