@@ -198,7 +198,7 @@ class Coordinator:
         closed = self.settlement.close(interval, metered, spot, forward, inputs.to_record())
         self.counters["headers"] += 1
         effects: list[Effect] = list(refused_registers(metered))
-        effects += [PublishRecord(interval, closed.record.to_bytes()), SubmitHeader(closed.header)]
+        effects += [PublishRecord(interval, closed.record_bytes), SubmitHeader(closed.header)]
         for account, pack in interval_packs(closed.record, closed.header, closed.signature).items():
             address = self._topic(account, Leaf.PROOF)
             if address is not None:

@@ -20,7 +20,6 @@ from contracts.messages import (
     StandingOrder,
     TelemetryBatch,
 )
-from contracts.signature import SignatureRefusal
 from contracts.telemetry import RemoteColumnsError, TelemetryReading, open_batch
 from contracts.topics import PAYLOAD_LIMIT_BYTES, Leaf, Topic, parse_topic
 from coordinator.config import MarketConfig
@@ -109,7 +108,7 @@ def admit(text: str, payload: bytes, registry: Registry, market: MarketConfig, n
     if participant.edge != topic.edge:
         return Refusal.WRONG_EDGE
     refusal = _meaning_refusal(envelope, topic, now_ms // 1000)
-    if refusal is None and _signature_refusal(envelope, market, participant) is not None:
+    if refusal is None and envelope.signature_refusal(market.domain, participant.key) is not None:
         refusal = Refusal.WRONG_SIGNATURE
     if refusal is not None:
         return refusal
@@ -130,10 +129,6 @@ def _plausible(reading: TelemetryReading) -> bool:
         if value is not None and not low <= value <= high:
             return False
     return True
-
-
-def _signature_refusal(envelope: Envelope, market: MarketConfig, sender: Participant) -> SignatureRefusal | None:
-    return envelope.signature_refusal(market.domain, sender.key)
 
 
 def _meaning_refusal(envelope: Envelope, topic: Topic, now_s: int) -> Refusal | None:

@@ -3,7 +3,7 @@
     power balance  →  need  →  shares by headroom  →  absolute, expiring set-points
 
 A set-point names a device's own power (load convention). It expires into the device's own behaviour, so a silent
-coordinator is safe. Only devices that reported a set-point outcome or are enrolled as flexible take part.
+coordinator is safe. Only devices that are enrolled as flexible take part.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def batch_record(
     )
 
 
-def header_of(record: BatchRecord, previous: bytes, market: MarketConfig) -> Header:
-    """The header that commits to ``record`` after the header with digest ``previous``."""
+def header_of(record: BatchRecord, data_hash: bytes, previous: bytes, market: MarketConfig) -> Header:
+    """The header that commits to ``record``, whose bytes hash to ``data_hash``, after the header ``previous``."""
     auctions = record.auctions_tree()
     return Header(
         record.interval,
@@ -44,7 +44,7 @@ def header_of(record: BatchRecord, previous: bytes, market: MarketConfig) -> Hea
         auctions.commitment,
         record.meters_tree().commitment,
         record.balances_tree().commitment,
-        record.data_hash,
+        data_hash,
         market.tariff_import,
         market.tariff_export,
         record.auctions[0].auction.price,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord, BatchRecord
+from contracts.eip712 import keccak
 from contracts.messages import Header
 from contracts.signature import Signer
 from coordinator.config import MarketConfig
@@ -17,11 +18,12 @@ from coordinator.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ClosedHeader:
-    """A header with the operator's signature and the record it commits to."""
+    """A header with the operator's signature and the record it commits to, with the record's published bytes."""
 
     header: Header
     signature: bytes
     record: BatchRecord
+    record_bytes: bytes
 
 
 class Settlement:
@@ -54,6 +56,7 @@ class Settlement:
         self._store.set_mark("settled_interval", settled)
         balances = self.ledger.balance_leaves(settled)
         record = batch_record(interval, spot, forward, metered, balances, price_inputs)
-        header = header_of(record, self.headers.previous_digest(), self._config)
-        signature = self.headers.keep(header, self._sign, record.to_bytes())
-        return ClosedHeader(header, signature, record)
+        packed = record.to_bytes()
+        header = header_of(record, keccak(packed), self.headers.previous_digest(), self._config)
+        signature = self.headers.keep(header, self._sign, packed)
+        return ClosedHeader(header, signature, record, packed)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from contracts.interval import DAY_S, INTERVAL_S
+from contracts.interval import INTERVAL_S
 from contracts.signature import signer_of
 from simulators.home import Home
 from simulators.live.scratch import MEMORY
@@ -136,4 +136,3 @@ def _write(report: DayReport, out: Path) -> None:
 
 DAYS_OF_INPUT = 3
 """The day before (its past teaches the forecasts, its evening is the lead), the day, and the tail after midnight."""
-SECONDS_OF_INPUT = DAYS_OF_INPUT * DAY_S

@@ -33,7 +33,7 @@ from contracts.evidence import (
     challenge_signature,
     challenge_totals,
 )
-from contracts.header_rules import FIRST_HEADER_PREVIOUS, auction_node, header_digest
+from contracts.header_rules import FIRST_HEADER_PREVIOUS, header_digest
 from contracts.interval import INTERVAL_S, SPOT_ROUND, Product
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, settlement_delta_nano
 from contracts.merkle import AUCTIONS_DEPTH, EMPTY, MerkleSumTree, Node, parent
@@ -309,7 +309,3 @@ class Evidence:
             yield self.leaf(Tree.BALANCES, balance.account, balance.pack())
         for account in accounts:
             yield self.balance(account)
-
-
-def auction_leaves(record: BatchRecord) -> dict[int, Node]:
-    return {place: auction_node(auction.auction) for place, auction in enumerate(record.auctions)}
