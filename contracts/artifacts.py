@@ -35,11 +35,27 @@ MESSAGES_SOURCE = SOLIDITY / "src" / "libraries" / "Messages.sol"
 GAS_SNAPSHOT = SOLIDITY / ".gas-snapshot"
 
 DEPLOYABLE = {
+    "AssetShares": "src/asset/AssetShares.sol",
+    "ClearingChallenges": "src/challenges/ClearingChallenges.sol",
+    "DataDemands": "src/challenges/DataDemands.sol",
+    "EnergyAssetNFT": "src/EnergyAssetNFT.sol",
+    "EnergyGovernor": "src/governance/EnergyGovernor.sol",
     "EnergyToken": "src/EnergyToken.sol",
     "EnergyTrading": "src/EnergyTrading.sol",
+    "GovernanceToken": "src/GovernanceToken.sol",
+    "GridManagement": "src/GridManagement.sol",
+    "GridOracle": "src/GridOracle.sol",
+    "Guardian": "src/governance/Guardian.sol",
     "MessageDigests": "src/lens/MessageDigests.sol",
+    "MeterChallenges": "src/challenges/MeterChallenges.sol",
+    "PriceOracle": "src/PriceOracle.sol",
+    "Roles": "src/governance/Roles.sol",
+    "RoundChallenges": "src/challenges/RoundChallenges.sol",
+    "RuleLens": "src/lens/RuleLens.sol",
     "Settlement": "src/Settlement.sol",
     "SmartMeter": "src/SmartMeter.sol",
+    "Timelock": "src/governance/Timelock.sol",
+    "WeatherOracle": "src/WeatherOracle.sol",
 }
 """Our contracts that somebody deploys, and where their sources are."""
 
@@ -54,7 +70,7 @@ SETTINGS: dict[str, Any] = {
 CODE_LIMIT_BYTES = 24_576
 """EIP-170: no chain takes a larger contract."""
 
-CORE = ("Settlement", "EnergyTrading", "SmartMeter")
+CORE = ("Settlement", "ClearingChallenges", "RoundChallenges", "MeterChallenges", "DataDemands", "EnergyTrading")
 OLDEST_CHAIN = "london"
 """Energy Web Chain is at London. The core keeps to its opcodes; the token library does not."""
 
@@ -256,9 +272,13 @@ def check() -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes, or with ``--check`` checks, the artifact. Returns the exit code."""
+    """Writes, or with ``--check`` checks, the artifact; ``--analyse`` analyses it. Returns the exit code."""
+    if arguments[:1] == ["--analyse"]:
+        from contracts import analysis
+
+        return analysis.main(arguments[1:])
     if arguments not in ([], ["--check"]):
-        print("usage: python -m contracts.artifacts [--check]", file=sys.stderr)
+        print("usage: python -m contracts.artifacts [--check | --analyse [CHECK …]]", file=sys.stderr)
         return WRONG_USE
     try:
         require_packages()

@@ -1,224 +1,190 @@
 """Judges a published record against its header by every rule, trusting nobody: the auditor's own recomputation.
 
     record ↔ header (hash, roots, sums)   each auction: totals, every slot, every signature, order of auctions
-    readings behind meters                 deviations and spot        positions over rounds        balances
+    rounds along each product's chain      readings, registers, contracted energy      reserves, balances
 
-``audit_record`` needs the record, its header, the state after the record before (``AuditState``) and the keys of
-the accounts; it returns every fault in words and the state for the next record.
+``audit_record`` needs the record, its header, the state after the record before (``AuditState``) and what does not
+change (``AuditRules``). It returns every fault as a ``Finding``: in words, and as the call that proves it on chain;
+or, where something that the header commits to was not published, as the question that demands it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
-from contracts.batch import AuctionRecord, BatchRecord
+from contracts import challenges
+from contracts.audit_accounts import account_findings
+from contracts.audit_rounds import forced_findings, round_findings
+from contracts.audit_state import AuditRules, AuditState, Finding, ForcedOrder
+from contracts.batch import BatchRecord
 from contracts.clearing_rules import auction_fault, slot_fault
-from contracts.eip712 import Domain, digest, keccak
-from contracts.envelope import Envelope, open_envelope
-from contracts.header_rules import balance_fault, header_digest, placement_fault
-from contracts.interval import PRODUCT_LENGTHS, product_covering
-from contracts.leaves import MeterLeaf, Slot
+from contracts.demands import Demand, Question, ask_leaf
+from contracts.eip712 import LocalValueError, digest, keccak
+from contracts.evidence import NO_SLOT, Tree
+from contracts.header_rules import header_digest, placement_fault
+from contracts.leaves import Slot, slot_node
 from contracts.merkle import MerkleSumTree
-from contracts.messages import (
-    FORCED_VERSION,
-    NO_ACCOUNT,
-    SUPPLIER,
-    Auction,
-    AuctionRule,
-    Bid,
-    Header,
-    SettlementReading,
-)
+from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, Bid, Header
+from contracts.posting import Posting
+from contracts.round_rules import order_fault, standing_fault
 from contracts.signature import refusal_of
 
-Position = tuple[int, int]
+__all__ = ["AuditRules", "AuditState", "Demand", "Finding", "ForcedOrder", "Question", "audit_record"]
 
 
-@dataclass(slots=True)
-class AuditState:
-    """What an auditor carries from record to record: positions, fills of bids, registers, balances, round hashes."""
+def audit_record(
+    record: BatchRecord, header: Header, state: AuditState, rules: AuditRules, index: int | None = None
+) -> list[Finding]:
+    """Every fault of ``record`` under ``header``; ``state`` moves on to the state after it.
 
-    digest: bytes = bytes(32)
-    positions: dict[tuple[int, int], Position] = field(default_factory=dict)
-    filled: dict[bytes, int] = field(default_factory=dict)
-    last_round: dict[int, bytes] = field(default_factory=dict)
-    registers: dict[int, tuple[int, int, bytes]] = field(default_factory=dict)
-    balances: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRules:
-    """What does not change from record to record. ``forced`` are the bids placed on chain, by version."""
-
-    domain: Domain
-    grace: int
-    keys: Mapping[int, bytes]
-    forced: Mapping[int, Bid] = field(default_factory=dict)
+    ``index`` is the header's on the chain; by default the one after the last audited.
+    """
+    posting = Posting(header, state.count if index is None else index, record)
+    findings = [*_commitment_findings(posting, state)]
+    findings += _auction_findings(posting, rules)
+    findings += round_findings(posting, state, rules)
+    findings += forced_findings(posting, rules)
+    findings += account_findings(posting, state, rules)
+    state.move_to(posting, header_digest(header, rules.domain), rules.terms)
+    return findings
 
 
-def audit_record(record: BatchRecord, header: Header, state: AuditState, rules: AuditRules) -> list[str]:
-    """Every fault of ``record`` under ``header``; ``state`` moves on to the state after it."""
-    faults = _commitment_faults(record, header, state)
-    keys_seen: list[tuple[int, int]] = []
-    for place, auction in enumerate(record.auctions):
-        fault = placement_fault(place, auction.auction, header, rules.grace)
-        if fault is not None:
-            faults.append(f"auction {place}: {fault.value}")
-        faults += [f"auction {place}: {text}" for text in _auction_faults(auction, state, rules)]
-        keys_seen.append((auction.auction.product, auction.auction.round))
-    if keys_seen[1:] != sorted(set(keys_seen[1:])):
-        faults.append("the forward auctions are not sorted by product and round, or one stands twice")
-    faults += _meter_faults(record, header, state, rules)
-    faults += _balance_faults(record, header, state)
-    state.digest = header_digest(header, rules.domain)
-    return faults
-
-
-def _commitment_faults(record: BatchRecord, header: Header, state: AuditState) -> list[str]:
+def _commitment_findings(posting: Posting, state: AuditState) -> Iterator[Finding]:
+    """What was published is not what the header commits to: then it is withheld, and can be demanded."""
+    record, header = posting.record, posting.header
+    roots = {
+        Question.AUCTION: ("auctions root", posting.tree(Tree.AUCTIONS).commitment, header.auctions_root),
+        Question.METER: ("meters root", posting.tree(Tree.METERS).commitment, header.meters_root),
+        Question.BALANCE: ("balances root", posting.tree(Tree.BALANCES).commitment, header.balances_root),
+    }
+    for question, (name, ours, theirs) in roots.items():
+        if ours != theirs:
+            yield Finding(f"the {name} is not the header's", demand=ask_leaf(posting.posted, question))
     claims = {
         "interval": (record.interval, header.interval),
         "data hash": (record.data_hash, header.data_hash),
-        "auctions root": (record.auctions_tree().commitment, header.auctions_root),
-        "meters root": (record.meters_tree().commitment, header.meters_root),
-        "balances root": (record.balances_tree().commitment, header.balances_root),
-        "volume": (record.auctions_tree().root.a, header.volume_wh),
         "previous": (state.digest, header.previous),
     }
-    return [f"the {name} is not the header's" for name, (ours, theirs) in claims.items() if ours != theirs]
+    for name, (mine, told) in claims.items():
+        if mine != told:
+            yield Finding(f"the {name} is not the header's")
+    auctions = posting.tree(Tree.AUCTIONS).root
+    if auctions.a != header.volume_wh:
+        call = challenges.challenge_totals(posting.posted, Tree.AUCTIONS, posting.auction(0), auctions)
+        yield Finding("the volume is not the header's", call)
+    balances = posting.tree(Tree.BALANCES).root
+    if balances.a != balances.b:
+        call = challenges.challenge_totals(posting.posted, Tree.BALANCES, posting.auction(0), balances)
+        yield Finding("the balances do not sum to zero", call)
 
 
-def _auction_faults(record: AuctionRecord, state: AuditState, rules: AuditRules) -> list[str]:
-    auction = record.auction
-    faults: list[str] = []
-    leaves = [(s.account, s.node(auction.price, auction.long_side)) for s in record.slots]
-    tree = MerkleSumTree(dict(leaves))
-    if [a for a, _ in leaves] != sorted({a for a, _ in leaves}) or len(record.signatures) != len(record.slots):
-        faults.append("the slots are not one per account in order, each with its signature")
+def _auction_findings(posting: Posting, rules: AuditRules) -> Iterator[Finding]:
+    for place, record in enumerate(posting.record.auctions):
+        fault = placement_fault(place, record.auction, posting.header, rules.terms)
+        if fault is not None:
+            node = posting.node(Tree.AUCTIONS, 0, place)
+            call = challenges.challenge_auction(posting.posted, record.auction, node)
+            yield Finding(f"auction {place}: {fault.value}", call)
+        following = posting.record.auctions[place + 1].auction if place + 1 < len(posting.record.auctions) else None
+        disorder = order_fault(place, record.auction, following)
+        if disorder is not None:
+            call = challenges.challenge_order(posting.posted, posting.auction(place), posting.auction(place + 1))
+            yield Finding(f"auction {place}: {disorder.value}", call)
+        yield from _slot_findings(posting, place, rules)
+
+
+def _slot_findings(posting: Posting, place: int, rules: AuditRules) -> Iterator[Finding]:
+    record = posting.record.auctions[place]
+    auction, slots = record.auction, record.slots
+    accounts = [s.account for s in slots]
+    if accounts != sorted(set(accounts)) or len(record.signatures) != len(slots):
+        yield Finding(f"auction {place}: the slots are not one per account in order, each with its signature")
+    tree = posting.tree(Tree.SLOTS, place)
     if tree.commitment != auction.slots_root:
-        faults.append("the slots are not those of the root")
+        demand = ask_leaf(posting.posted, Question.SLOT, 0, posting.auction(place))
+        yield Finding(f"auction {place}: the slots are not those of the root", demand=demand)
+        return
+    yield from _totals_findings(posting, place, auction, tree)
+    prefix = 0
+    for slot in slots:
+        fault = slot_fault(slot, auction, prefix)
+        prefix += slot_node(slot, auction).c
+        overfilled = slot.marginal_wh(auction.price, auction.long_side, auction.cleared_at_s) < 0
+        if fault is not None and not overfilled:
+            shown = posting.auction(place), slot.account, posting.slot(place, slot.account)
+            call = challenges.challenge_fill(posting.posted, *shown)
+            yield Finding(f"auction {place}, slot {slot.account}: {fault.value}", call)
+        if slot.product != auction.product or overfilled:
+            node = posting.node(Tree.SLOTS, 0, slot.account, place)
+            call = challenges.challenge_leaf(posting.posted, Tree.SLOTS, posting.auction(place), node, slot.pack())
+            text = "less than nothing is open at the margin" if overfilled else "it is of another product"
+            yield Finding(f"auction {place}, slot {slot.account}: {text}", call)
+        yield from _signature_findings(posting, place, slot, rules)
+
+
+def _totals_findings(posting: Posting, place: int, auction: Auction, tree: MerkleSumTree) -> Iterator[Finding]:
     fault = auction_fault(auction, *tree.root.sums)
     if fault is not None:
-        faults.append(fault.value)
-    if not {auction.lo_account, auction.hi_account} - {NO_ACCOUNT} <= {account for account, _ in leaves}:
-        faults.append("a bound is named after an account without a slot")
-    if auction.previous != state.last_round.get(auction.product, bytes(32)):
-        faults.append("the round before is not the one that was published")
-    state.last_round[auction.product] = auction.struct_hash()
-    prefix = 0
-    for (_, node), slot, signature in zip(leaves, record.slots, record.signatures, strict=False):
-        named = slot_fault(slot, auction, prefix)
-        prefix += node.c
-        if named is not None:
-            faults.append(f"slot {slot.account}: {named.value}")
-        if auction.rule == AuctionRule.FORWARD:
-            faults += [f"slot {slot.account}: {t}" for t in _forward_faults(slot, auction, signature, state, rules)]
-    return faults
+        call = challenges.challenge_totals(posting.posted, Tree.SLOTS, posting.auction(place), tree.root)
+        yield Finding(f"auction {place}: {fault.value}", call)
+    if auction.rule == AuctionRule.SPOT_SHARED:
+        return
+    for named in {auction.lo_account, auction.hi_account} - {NO_ACCOUNT} - set(posting.slots(place)):
+        shown = posting.slot(place, named) if named >> tree.depth == 0 else NO_SLOT
+        call = challenges.challenge_fill(posting.posted, posting.auction(place), named, shown)
+        yield Finding(f"auction {place}: a bound is named after account {named}, which has no slot", call)
 
 
-def _forward_faults(slot: Slot, auction: Auction, signature: bytes, state: AuditState, rules: AuditRules) -> list[str]:
-    faults = []
-    held_wh, held_nano = state.positions.get((slot.account, slot.product), (0, 0))
-    after = (held_wh + slot.signed_fill_wh, held_nano + slot.signed_fill_wh * auction.price)
-    if (slot.position_wh, slot.position_cost_nano) != after:
-        faults.append("the position is not the one before plus the fill")
-    state.positions[slot.account, slot.product] = after
-    if slot.product != auction.product:
-        faults.append("the slot is of another product")
-    if slot.quantity_wh:
-        bid = slot.bid
-        if slot.filled_before_wh != state.filled.get(bid.struct_hash(), 0):
-            faults.append("what was filled before is not what was published")
-        state.filled[bid.struct_hash()] = slot.filled_before_wh + slot.fill_wh
-        faults += _bid_faults(bid, slot, signature, rules)
-    return faults
+def _signature_findings(posting: Posting, place: int, slot: Slot, rules: AuditRules) -> Iterator[Finding]:
+    rule = posting.record.auctions[place].auction.rule
+    if rule == AuctionRule.SPOT_SHARED or (rule == AuctionRule.FORWARD and slot.is_retired):
+        return
+    shown = posting.auction(place), posting.slot(place, slot.account)
+    signature = posting.signatures(place).get(slot.account, b"")
+    if rule == AuctionRule.SPOT_AUCTION:
+        yield from _standing_findings(posting, place, slot, signature, rules)
+        return
+    forced = rules.forced.get((slot.account, slot.version))
+    bid = legal_bid(slot)
+    if slot.is_forced:
+        text = None if forced is not None and forced.bid == bid else "the bid is not the one placed on chain"
+    elif not any(slot.signature_hash):
+        text = "the bid is not signed"
+    elif keccak(signature) != slot.signature_hash:
+        demand = ask_leaf(posting.posted, Question.SIGNATURE, slot.account, posting.auction(place))
+        yield Finding(f"auction {place}, slot {slot.account}: its signature was not published", demand=demand)
+        return
+    elif bid is None:
+        text = "no bid may be like that"
+    else:
+        refusal = refusal_of(digest(bid, rules.domain), signature, rules.keys.get(slot.account, b""))
+        text = None if refusal is None else refusal.value
+    if text is not None:
+        call = challenges.challenge_signature(posting.posted, *shown, signature)
+        yield Finding(f"auction {place}, slot {slot.account}: {text}", call)
 
 
-def _bid_faults(bid: Bid, slot: Slot, signature: bytes, rules: AuditRules) -> list[str]:
-    if slot.version >= FORCED_VERSION:
-        return [] if rules.forced.get(slot.version) == bid else ["the bid is not the one placed on chain"]
-    if keccak(signature) != slot.signature_hash:
-        return ["the signature is not the one committed to"]
-    key = rules.keys.get(slot.account)
-    if key is None:
-        return ["the account is unknown"]
-    refusal = refusal_of(digest(bid, rules.domain), signature, key)
-    return [] if refusal is None else [f"bid: {refusal.value}"]
+def legal_bid(slot: Slot) -> Bid | None:
+    """The bid of a slot; None where no home could have signed one like that."""
+    try:
+        return slot.bid
+    except LocalValueError:
+        return None
 
 
-def _meter_faults(record: BatchRecord, header: Header, state: AuditState, rules: AuditRules) -> list[str]:
-    faults: list[str] = []
-    settled = header.interval - rules.grace
-    contracted: dict[int, Position] = {}
-    products = {product_covering(settled, length).number for length in PRODUCT_LENGTHS}
-    for (account, product), (wh, nano) in state.positions.items():
-        if product in products:
-            total = contracted.get(account, (0, 0))
-            contracted[account] = (total[0] + wh, total[1] + nano)
-    seen = set()
-    for leaf, packed in zip(record.meters, record.readings, strict=False):
-        seen.add(leaf.account)
-        faults += [f"meter {leaf.account}: {t}" for t in _one_meter(leaf, packed, settled, state, rules)]
-        if (leaf.contracted_wh, leaf.contracted_cost_nano) != contracted.get(leaf.account, (0, 0)):
-            faults.append(f"meter {leaf.account}: contracted energy or cost is not that of the positions")
-    if len(record.readings) != len(record.meters):
-        faults.append("meters and readings differ in number")
-    for account, position in contracted.items():
-        if account not in seen and position != (0, 0):
-            faults.append(f"account {account} has contracts but no meter leaf")
-    for key in [k for k in state.positions if k[1] in products and _is_last(k[1], settled)]:
-        del state.positions[key]
-    return faults
-
-
-def _is_last(product: int, settled: int) -> bool:
-    first, length = divmod(product, 1024)
-    return settled >= first + length - 1
-
-
-def _one_meter(leaf: MeterLeaf, packed: bytes, settled: int, state: AuditState, rules: AuditRules) -> list[str]:
-    faults = []
-    before = state.registers.get(leaf.account)
-    metered = 0
-    if packed:
-        envelope = open_envelope(packed)
-        reading = envelope.message if isinstance(envelope, Envelope) else None
-        if not isinstance(envelope, Envelope) or not isinstance(reading, SettlementReading):
-            return ["the reading is not an envelope with a settlement reading"]
-        registers = (reading.import_wh, reading.export_wh)
-        if reading.account != leaf.account or reading.interval > settled or reading.meter != 0:
-            faults.append("the reading is another account's, another meter's or of a later interval")
-        key = rules.keys.get(leaf.account, b"")
-        if envelope.signature_refusal(rules.domain, key) is not None:
-            faults.append("the reading is not signed by the account")
-        if registers != (leaf.import_register_wh, leaf.export_register_wh):
-            faults.append("the registers are not those of the reading")
-        if leaf.reading_hash != reading.struct_hash():
-            faults.append("the reading is not the one committed to")
-        if before is not None:
-            if registers[0] < before[0] or registers[1] < before[1]:
-                faults.append("a register ran backwards")
-            metered = (registers[0] - before[0]) - (registers[1] - before[1])
-    elif (leaf.import_register_wh, leaf.export_register_wh, leaf.reading_hash) != (before or (0, 0, bytes(32))):
-        faults.append("the registers moved without a reading")
-    if leaf.deviation_wh != metered - leaf.contracted_wh - leaf.ordered_wh:
-        faults.append("the deviation is not metered - contracted - ordered")
-    if packed or before is not None:
-        state.registers[leaf.account] = (leaf.import_register_wh, leaf.export_register_wh, leaf.reading_hash)
-    return faults
-
-
-def _balance_faults(record: BatchRecord, header: Header, state: AuditState) -> list[str]:
-    faults = []
-    meters = {leaf.account: leaf for leaf in record.meters}
-    spots = {slot.account: slot for slot in record.auctions[0].slots}
-    after = {leaf.account: leaf.cumulative_nano for leaf in record.balances}
-    for account in {*meters, *spots, *after, *state.balances} - {SUPPLIER}:
-        before_nano, after_nano = state.balances.get(account, 0), after.get(account, 0)
-        fault = balance_fault(before_nano, after_nano, meters.get(account), spots.get(account), header)
-        if fault is not None:
-            faults.append(f"balance {account}: {fault.value}")
-    if sum(after.values()) != 0:
-        faults.append("the balances do not sum to zero")
-    state.balances = after
-    return faults
+def _standing_findings(
+    posting: Posting, place: int, slot: Slot, published: bytes, rules: AuditRules
+) -> Iterator[Finding]:
+    order, signature = rules.standing_order(slot, published)
+    if order is None and any(slot.signature_hash):
+        demand = ask_leaf(posting.posted, Question.SIGNATURE, slot.account, posting.auction(place))
+        yield Finding(f"spot slot {slot.account}: its standing order was not published", demand=demand)
+        return
+    key = rules.keys.get(slot.account, b"")
+    signed = order is not None and refusal_of(digest(order, rules.domain), signature, key) is None
+    settled = posting.header.interval - rules.terms.grace
+    fault = standing_fault(slot, order, signed, posting.header, settled)
+    if fault is not None:
+        shown = posting.auction(place), posting.slot(place, slot.account), order, signature
+        call = challenges.challenge_standing(posting.posted, *shown)
+        yield Finding(f"spot slot {slot.account}: {fault.value}", call)

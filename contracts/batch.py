@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.bounded_json import load_json
+from contracts.commitments import Commitment, unpack_commitments
 from contracts.eip712 import LocalValueError, keccak
 from contracts.header_rules import auction_node
-from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
-from contracts.merkle import AUCTIONS_DEPTH, MerkleSumTree
-from contracts.messages import Auction
+from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, slot_node
+from contracts.merkle import AUCTIONS_DEPTH, SUM_BYTES, MerkleSumTree
+from contracts.messages import ACCOUNT_LIMIT, Auction
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 
 
 class RemoteRecordError(Exception):
@@ -35,7 +36,7 @@ class AuctionRecord:
 
     def tree(self) -> MerkleSumTree:
         """The slots tree."""
-        return MerkleSumTree({s.account: s.node(self.auction.price, self.auction.long_side) for s in self.slots})
+        return MerkleSumTree({s.account: slot_node(s, self.auction) for s in self.slots})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class BatchRecord:
     """All that a header commits to, but the header itself.
 
     ``readings`` are the packed envelopes of the readings behind the meters, in the order of ``meters``; empty where
-    an account's registers are carried over because no reading came in time.
+    an account's registers are carried over because no reading came in time. ``commitments`` are the lists behind the
+    reserves, in the order of ``balances``.
     """
 
     interval: int
@@ -51,6 +53,7 @@ class BatchRecord:
     meters: tuple[MeterLeaf, ...]
     readings: tuple[bytes, ...]
     balances: tuple[BalanceLeaf, ...]
+    commitments: tuple[tuple[Commitment, ...], ...] = ()
     price_inputs: dict[str, int] = field(default_factory=dict)
 
     def auctions_tree(self) -> MerkleSumTree:
@@ -81,6 +84,7 @@ class BatchRecord:
             "meters": [m.to_json() for m in self.meters],
             "readings": ["0x" + r.hex() for r in self.readings],
             "balances": [b.to_json() for b in self.balances],
+            "commitments": ["0x" + b"".join(c.pack() for c in listed).hex() for listed in self.commitments],
             "price_inputs": self.price_inputs,
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
@@ -106,7 +110,7 @@ class BatchRecord:
     def _from_document(cls, document: dict[str, Any]) -> BatchRecord:
         if document["version"] != RECORD_VERSION:
             raise RemoteRecordError(f"record version {document['version']} is unknown")
-        return cls(
+        read = cls(
             int(document["interval"]),
             tuple(
                 AuctionRecord(
@@ -119,5 +123,17 @@ class BatchRecord:
             tuple(MeterLeaf.from_json(m) for m in document["meters"]),
             tuple(bytes.fromhex(r[2:]) for r in document["readings"]),
             tuple(BalanceLeaf.from_json(b) for b in document["balances"]),
+            tuple(unpack_commitments(bytes.fromhex(packed[2:])) for packed in document["commitments"]),
             {str(k): int(v) for k, v in document["price_inputs"].items()},
         )
+        read._check_trees()
+        return read
+
+    def _check_trees(self) -> None:
+        """Raises RemoteRecordError where no trees can stand over this: leaves beyond them, sums beyond 128 bits."""
+        accounts = [slot.account for record in self.auctions for slot in record.slots]
+        accounts += [leaf.account for leaf in self.meters] + [leaf.account for leaf in self.balances]
+        moved_nano = sum(abs(leaf.cumulative_nano) for leaf in self.balances)
+        beyond = max(accounts, default=0) >= ACCOUNT_LIMIT
+        if beyond or len(self.auctions) > 1 << AUCTIONS_DEPTH or moved_nano >> 8 * SUM_BYTES:
+            raise RemoteRecordError("the record does not fit into its trees")

@@ -165,8 +165,8 @@ class SlotFault(Enum):
 
     OVERFILLED_BEFORE = "more was filled before than the bid's quantity"
     WRONG_FILL = "the fill is not the rule's"
+    EXPIRED = "a deviation was left out of its spot round as if it could expire"
     NOT_AT_SHARED_PRICE = "a deviation in a shared spot round takes part at another limit than its price"
-    EXPIRED = "the bid had expired when the round cleared"
     ABOVE_LO = "an unfilled buyer pays, or a filled seller asks, more than lo"
     BELOW_HI = "an unfilled seller asks, or a filled buyer pays, less than hi"
     NOT_AT_LO = "the slot named for lo does not attain it"
@@ -209,14 +209,15 @@ def slot_fault(slot: Slot, auction: Auction, prefix_wh: int) -> SlotFault | None
     """What is wrong with ``slot`` behind ``prefix_wh`` Wh of marginal quantity; None when nothing is."""
     if slot.filled_before_wh > slot.quantity_wh:
         return SlotFault.OVERFILLED_BEFORE
-    order = Order(slot.account, slot.side, slot.open_wh, slot.limit_price)
+    offered_wh = slot.offered_wh(auction.cleared_at_s)
+    order = Order(slot.account, slot.side, offered_wh, slot.limit_price)
     if slot.fill_wh != rule_fill_wh(order, auction, prefix_wh):
         return SlotFault.WRONG_FILL
+    if auction.rule != AuctionRule.FORWARD and slot.expiry_s < auction.cleared_at_s:
+        return SlotFault.EXPIRED
     if auction.rule == AuctionRule.SPOT_SHARED:
         return None if slot.limit_price == auction.price else SlotFault.NOT_AT_SHARED_PRICE
-    if slot.fill_wh and slot.expiry_s < auction.cleared_at_s:
-        return SlotFault.EXPIRED
-    presses_lo, presses_hi = presses(slot.side, slot.open_wh, slot.fill_wh)
+    presses_lo, presses_hi = presses(slot.side, offered_wh, slot.fill_wh)
     if presses_lo and (slot.limit_price > auction.lo or auction.lo_account == NO_ACCOUNT):
         return SlotFault.ABOVE_LO
     if presses_hi and (slot.limit_price < auction.hi or auction.hi_account == NO_ACCOUNT):

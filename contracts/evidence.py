@@ -1,10 +1,9 @@
-"""From what the parties hold to what the chain is told: the arguments of every call that carries evidence.
+"""From what the parties hold to what the chain is told: the shapes of evidence in the contracts' calls.
 
-The one place that knows the shapes of ``IChallenges`` and ``ISettlement``: structs become tuples in the order of
-their fields, absent leaves become all-zero ones with ``present`` false. Each function names its call and its
-arguments; whoever has a connection sends them.
+Structs become tuples in the order of their fields, absent leaves become all-zero ones with ``present`` false, paths
+are packed. ``challenges`` builds the calls out of these; whoever has a connection sends them.
 
-    lie found → Call("challengeFill", arguments) → settlement.functions[call.function](*call.arguments)
+    leaf + path → PlacedSlot … → struct() → argument of Call("ClearingChallenges", "challengeFill", …)
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 from contracts.eip712 import Message, layout
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
-from contracts.merkle import AUCTIONS_DEPTH, DEPTH, EMPTY, Node
+from contracts.merkle import AUCTIONS_DEPTH, DEPTH, EMPTY, Node, path_bytes
 from contracts.messages import Auction, Header
 
 Struct = tuple[Any, ...]
@@ -28,7 +27,7 @@ NO_SIBLINGS_12: Siblings = (EMPTY,) * AUCTIONS_DEPTH
 
 
 class Tree(IntEnum):
-    """The four trees under a header, numbered as in ``IChallenges.Tree``."""
+    """The four trees under a header, numbered as in ``Proofs.sol``."""
 
     AUCTIONS = 0
     SLOTS = 1
@@ -46,27 +45,41 @@ class Lie(IntEnum):
     FILL = 4
     SIGNATURE = 5
     BALANCE = 6
+    STANDING = 7
+    ORDER = 8
+    ROUND = 9
+    FORK = 10
+    CARRY = 11
+    RECEIPT = 12
+    FORCED = 13
+    CLOSING = 14
+    READING = 15
+    REGISTER = 16
+    CONTRACTED = 17
+    RESERVE = 18
+    COMMITMENT = 19
+    WITHHELD = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the settlement contract: the function's name and its arguments."""
+    """One call: the contract's name, the function's name and its arguments."""
 
+    contract: str
     function: str
     arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PostedHeader:
-    """A header as the chain knows it: what was posted, its index and the time the contract gave it."""
+    """A header as the chain knows it: what was posted, and its index."""
 
     header: Header
     index: int
-    posted_at_s: int
 
     def struct(self) -> Struct:
         """``ISettlement.HeaderProof``."""
-        return message_struct(self.header), self.index, self.posted_at_s
+        return message_struct(self.header), self.index
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +91,8 @@ class PlacedAuction:
     siblings: Siblings
 
     def struct(self) -> Struct:
-        """``IChallenges.AuctionProof``."""
-        return *_optional(Auction, self.auction), self.index, node_structs(self.siblings)
+        """``AuctionProof``."""
+        return *_optional(Auction, self.auction), self.index, path_bytes(self.siblings)
 
 
 NO_AUCTION = PlacedAuction(None, 0, ())
@@ -94,8 +107,8 @@ class PlacedSlot:
     siblings: Siblings
 
     def struct(self) -> Struct:
-        """``IChallenges.SlotProof``."""
-        return *_optional(Slot, self.slot), node_structs(self.siblings)
+        """``SlotProof``."""
+        return *_optional(Slot, self.slot), path_bytes(self.siblings)
 
 
 NO_SLOT = PlacedSlot(None, ())
@@ -110,8 +123,8 @@ class PlacedMeter:
     siblings: Siblings
 
     def struct(self) -> Struct:
-        """``IChallenges.MeterProof``."""
-        return *_optional(MeterLeaf, self.leaf), node_structs(self.siblings)
+        """``MeterProof``."""
+        return *_optional(MeterLeaf, self.leaf), path_bytes(self.siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +135,8 @@ class PlacedBalance:
     siblings: Siblings
 
     def struct(self) -> Struct:
-        """``IChallenges.BalanceProof``."""
-        return *_optional(BalanceLeaf, self.leaf), node_structs(self.siblings)
+        """``BalanceProof``."""
+        return *_optional(BalanceLeaf, self.leaf), path_bytes(self.siblings)
 
 
 NO_BALANCE = PlacedBalance(None, ())
@@ -132,15 +145,16 @@ NO_BALANCE = PlacedBalance(None, ())
 
 @dataclass(frozen=True, slots=True)
 class PlacedNode:
-    """A node with the sums it claims, at ``index`` of its height; the siblings lead from there to the root."""
+    """A node with the sums it claims, at ``index`` of ``height``; the siblings lead from there to the root."""
 
     node: Node
+    height: int
     index: int
     siblings: Siblings
 
     def struct(self) -> Struct:
-        """``IChallenges.NodeProof``."""
-        return node_struct(self.node), self.index, node_structs(self.siblings)
+        """``NodeProof``: its path is packed as if the siblings were the lowest."""
+        return node_struct(self.node), self.height, self.index, path_bytes(self.siblings)
 
 
 def message_struct(message: Message) -> Struct:
@@ -153,11 +167,6 @@ def node_struct(node: Node) -> Struct:
     return node.hash, node.a, node.b, node.c
 
 
-def node_structs(nodes: Siblings) -> list[Struct]:
-    """``MerkleSum.Node[]``."""
-    return [node_struct(node) for node in nodes]
-
-
 def blank_struct(message_type: type[Message]) -> Struct:
     """All fields zero: what stands for an absent leaf."""
     return tuple(bytes(kind.width) if kind.is_bytes else 0 for _, kind in layout(message_type).columns)
@@ -165,75 +174,3 @@ def blank_struct(message_type: type[Message]) -> Struct:
 
 def _optional(message_type: type[Message], message: Message | None) -> tuple[bool, Struct]:
     return (False, blank_struct(message_type)) if message is None else (True, message_struct(message))
-
-
-def post(header: Header) -> Call:
-    """Posts the next header."""
-    return Call("post", (message_struct(header),))
-
-
-def finalise(posted: PostedHeader) -> Call:
-    """Makes a header and all before it final."""
-    return Call("finalise", (posted.struct(),))
-
-
-def withdraw(account: int, amount_nano: int, balance: PlacedBalance) -> Call:
-    """Takes cash out against the final balances; an absent leaf is an account that never traded."""
-    leaf = balance.leaf or BalanceLeaf(account, 0, 0)
-    return Call("withdraw", (account, amount_nano, message_struct(leaf), node_structs(balance.siblings)))
-
-
-def challenge_node_sum(
-    posted: PostedHeader, tree: Tree, auction: PlacedAuction, node: PlacedNode, left: Node, right: Node
-) -> Call:
-    """A node contradicts its children. Of several lies on one path, the topmost is the one that can be shown."""
-    arguments = posted.struct(), int(tree), auction.struct(), node.struct(), node_struct(left), node_struct(right)
-    return Call("challengeNodeSum", arguments)
-
-
-def challenge_leaf(posted: PostedHeader, tree: Tree, auction: PlacedAuction, node: PlacedNode, leaf: bytes) -> Call:
-    """A leaf, given as the bytes that were hashed, contradicts its place or its claimed sums."""
-    return Call("challengeLeaf", (posted.struct(), int(tree), auction.struct(), node.struct(), leaf))
-
-
-def challenge_auction(posted: PostedHeader, auction: Auction, node: PlacedNode) -> Call:
-    """An auction stands where it may not, or its leaf sums something else than its volume."""
-    return Call("challengeAuction", (posted.struct(), message_struct(auction), node.struct()))
-
-
-def challenge_totals(posted: PostedHeader, tree: Tree, auction: PlacedAuction, root: Node) -> Call:
-    """The sums of a root contradict the auction, the header or each other."""
-    return Call("challengeTotals", (posted.struct(), int(tree), auction.struct(), node_struct(root)))
-
-
-def challenge_fill(posted: PostedHeader, auction: PlacedAuction, account: int, slot: PlacedSlot) -> Call:
-    """A slot was not filled by the rule, or contradicts the auction's bounds, or is named for one and absent."""
-    return Call("challengeFill", (posted.struct(), auction.struct(), account, slot.struct()))
-
-
-def challenge_signature(posted: PostedHeader, auction: PlacedAuction, slot: PlacedSlot, signature: bytes) -> Call:
-    """The bid in a slot is not its account's."""
-    return Call("challengeSignature", (posted.struct(), auction.struct(), slot.struct(), signature))
-
-
-def challenge_balance(
-    posted: PostedHeader,
-    account: int,
-    previous: Header | None,
-    before: PlacedBalance,
-    afterwards: PlacedBalance,
-    meter: PlacedMeter,
-    spot: PlacedAuction,
-    slot: PlacedSlot,
-) -> Call:
-    """An account's balance did not move as its leaves say. ``previous`` is None for the first header."""
-    evidence = (
-        account,
-        blank_struct(Header) if previous is None else message_struct(previous),
-        before.struct(),
-        afterwards.struct(),
-        meter.struct(),
-        spot.struct(),
-        slot.struct(),
-    )
-    return Call("challengeBalance", (posted.struct(), evidence))

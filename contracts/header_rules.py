@@ -7,10 +7,11 @@ round. The sums of the auctions tree are (volume, 0, 0).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from contracts.eip712 import Domain, digest
-from contracts.interval import INTERVAL_S, SPOT_ROUND, Product
+from contracts.interval import DEFAULT_CALENDAR, INTERVAL_S, SPOT_ROUND, Product, ProductLength
 from contracts.leaves import MeterLeaf, Slot, settlement_delta_nano
 from contracts.merkle import Node, leaf_node
 from contracts.messages import Auction, AuctionRule, Header, Side
@@ -22,10 +23,34 @@ FIRST_HEADER_PREVIOUS = bytes(32)
 """``previous`` of the first header of a chain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a deployment fixes for good and every rule may need.
+
+    ``gate_leads``: whole intervals between the one in which a gate closes and delivery, for quarter-hours, hours,
+    days and weeks. ``spot_rule``: the rule of every spot round.
+    """
+
+    grace: int = DEFAULT_GRACE_INTERVALS
+    gate_leads: tuple[int, int, int, int] = DEFAULT_CALENDAR.gate_leads
+    spot_rule: AuctionRule = AuctionRule.SPOT_SHARED
+
+    def __post_init__(self) -> None:
+        if self.spot_rule == AuctionRule.FORWARD or len(self.gate_leads) != len(ProductLength):
+            raise ValueError("a spot rule, and one gate lead for each product length")
+        if not all(0 <= lead < 1 << 16 for lead in self.gate_leads):
+            raise ValueError("gate leads are 16-bit numbers of intervals")
+
+    @property
+    def packed_gate_leads(self) -> int:
+        """The four leads as the contract holds them: 16 bits each, quarter-hours lowest."""
+        return sum(lead << 16 * place for place, lead in enumerate(self.gate_leads))
+
+
 class PlacementFault(Enum):
     """Why an auction may not stand at its leaf."""
 
-    SPOT_MISPLACED = "leaf 0 is not the spot round of the settled interval, or another leaf is one"
+    SPOT_MISPLACED = "leaf 0 is not the spot round of the settled interval by the agreed rule, or another leaf is one"
     SPOT_PRICE_DIFFERS = "the spot round's price is not the header's"
     CLEARED_OUTSIDE_INTERVAL = "the auction did not clear within the header's interval"
 
@@ -47,13 +72,17 @@ def auction_node(auction: Auction) -> Node:
     return leaf_node(auction.struct_hash(), auction.volume_wh, 0, 0)
 
 
-def placement_fault(index: int, auction: Auction, header: Header, grace: int) -> PlacementFault | None:
+def placement_fault(index: int, auction: Auction, header: Header, terms: Terms) -> PlacementFault | None:
     """What is wrong with ``auction`` standing at leaf ``index`` of ``header``; None when nothing is."""
     is_spot = auction.rule != AuctionRule.FORWARD
     if is_spot != (index == 0) or (auction.round == SPOT_ROUND) != is_spot:
         return PlacementFault.SPOT_MISPLACED
-    if is_spot and (header.interval < grace or auction.product != Product(header.interval - grace, 1).number):
-        return PlacementFault.SPOT_MISPLACED
+    if is_spot:
+        settled = header.interval - terms.grace
+        if settled < 0 or auction.product != Product(settled, 1).number:
+            return PlacementFault.SPOT_MISPLACED
+        if auction.rule != terms.spot_rule or auction.previous != bytes(32):
+            return PlacementFault.SPOT_MISPLACED
     if is_spot and auction.price != header.spot_price:
         return PlacementFault.SPOT_PRICE_DIFFERS
     if auction.cleared_at_s // INTERVAL_S != header.interval:

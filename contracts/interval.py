@@ -84,6 +84,14 @@ class Product:
         return self.first_interval <= interval < self.first_interval + self.length
 
 
+def find_product(number: int) -> Product | None:
+    """The product with that number; None where no product has it, as in what a liar published."""
+    try:
+        return Product.from_number(number)
+    except ValueError:
+        return None
+
+
 def product_covering(interval: int, length: int) -> Product:
     """The product of ``length`` that delivers in ``interval``. Weeks begin on Monday 00:00 UTC."""
     if length == ProductLength.WEEK:
@@ -155,6 +163,26 @@ class MarketCalendar:
     def schedule(self, length: int) -> RoundSchedule:
         """Schedule of the products of that length. Raises KeyError where they are not traded."""
         return dict(self.schedules)[length]
+
+    @property
+    def gate_leads(self) -> tuple[int, int, int, int]:
+        """Whole intervals between the one in which a gate closes and delivery, for the four product lengths.
+
+        A gate closes on the second that ends an interval's rounds or within it; 0 for lengths that are not traded.
+        Raises ValueError for a calendar whose gates do not all keep the same distance.
+        """
+        found = dict.fromkeys(PRODUCT_LENGTHS, 0)
+        for length, schedule in self.schedules:
+            first = product_covering(4 * INTERVALS_PER_DAY * 7, length)
+            leads = set()
+            for _ in range(INTERVALS_PER_DAY):
+                leads.add(first.first_interval - interval_of(schedule.gate_closure_s(first)))
+                first = Product(first.first_interval + length, length)
+            if len(leads) != 1:
+                raise ValueError(f"the gates of products of {length} intervals close at different distances")
+            found[length] = leads.pop()
+        quarter, hour, day, week = (found[length] for length in PRODUCT_LENGTHS)
+        return quarter, hour, day, week
 
     def open_products(self, now_s: int) -> Iterator[Product]:
         """Every product whose gate is open at ``now_s``, by length and then by delivery."""

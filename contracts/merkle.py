@@ -6,13 +6,12 @@
     empty   the zero hash with zero sums; the parent of two empty nodes is empty
 
 A parent commits to the hash *and* the sums of both children, so a wrong sum anywhere is shown by one path.
-Sums are uint128, 16 bytes each. Tags and lengths (leaf < 160, parent 161, root 81 bytes) keep the three kinds
-of preimage apart.
+Sums are uint128, 16 bytes each. The tags keep the three kinds of preimage apart, and so do their lengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.eip712 import keccak
@@ -88,11 +87,16 @@ class MerkleSumTree:
         """The 32 bytes that are posted."""
         return commitment(self.root)
 
-    def path(self, index: int) -> tuple[Node, ...]:
-        """Siblings of ``index`` from the leaf upwards: ``depth`` nodes."""
-        if not 0 <= index < 1 << self.depth:
-            raise IndexError(f"leaf {index} is outside a tree of depth {self.depth}")
-        return tuple(self._levels[height].get((index >> height) ^ 1, EMPTY) for height in range(self.depth))
+    def node(self, height: int, index: int) -> Node:
+        """The node at ``index`` of ``height``; leaves are at height 0."""
+        return self._levels[height].get(index, EMPTY)
+
+    def path(self, index: int, height: int = 0) -> tuple[Node, ...]:
+        """Siblings from the node at ``index`` of ``height`` upwards: ``depth - height`` nodes."""
+        if not 0 <= index < 1 << (self.depth - height):
+            raise IndexError(f"no node {index} at height {height} of a tree of depth {self.depth}")
+        steps = range(self.depth - height)
+        return tuple(self._levels[height + step].get((index >> step) ^ 1, EMPTY) for step in steps)
 
 
 def root_of_path(index: int, leaf: Node, siblings: Iterable[Node]) -> Node:
@@ -101,6 +105,13 @@ def root_of_path(index: int, leaf: Node, siblings: Iterable[Node]) -> Node:
     for height, sibling in enumerate(siblings):
         node = parent(sibling, node) if index >> height & 1 else parent(node, sibling)
     return node
+
+
+def path_bytes(siblings: Sequence[Node]) -> bytes:
+    """A path as the contracts take it: 4 bytes that say which siblings are not empty, then those, 80 bytes each."""
+    present = [(height, node) for height, node in enumerate(siblings) if node != EMPTY]
+    bitmap = sum(1 << height for height, _ in present)
+    return bitmap.to_bytes(4, "big") + b"".join(node.pack() for _, node in present)
 
 
 def prefix_sum_c(index: int, siblings: Iterable[Node]) -> int:

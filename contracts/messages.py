@@ -228,7 +228,10 @@ class StandingOrder(Message):
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Message):
-    """The operator's promise that a bid takes part from ``round`` on."""
+    """The operator's promise that a bid takes part from ``round`` on, which clears at ``clears_at_s``.
+
+    For a standing order ``product`` and ``round`` are 0, and it counts in every spot round from that instant on.
+    """
 
     SIGNED_BY: ClassVar[str] = "operator"
 
@@ -237,6 +240,7 @@ class Receipt(Message):
     version: U32
     bid_hash: Bytes32
     round: U32
+    clears_at_s: U64
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from contracts.batch import AuctionRecord, BatchRecord
 from contracts.bounded_json import load_json
 from contracts.clearing_rules import slot_fault
 from contracts.eip712 import Domain, LocalValueError, Message
-from contracts.header_rules import auction_node, balance_fault, header_digest, placement_fault
-from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
+from contracts.header_rules import Terms, auction_node, balance_fault, header_digest, placement_fault
+from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, slot_node
 from contracts.merkle import AUCTIONS_DEPTH, DEPTH, EMPTY, SUM_BYTES, Node, commitment, prefix_sum_c, root_of_path
 from contracts.messages import SUPPLIER, Auction, Header
 from contracts.signature import refusal_of
@@ -97,7 +97,7 @@ def fill_pack_faults(pack: FillPack, account: int) -> list[str]:
     faults = []
     if pack.slot.account != account:
         faults.append("the slot is another account's")
-    leaf = pack.slot.node(pack.auction.price, pack.auction.long_side)
+    leaf = slot_node(pack.slot, pack.auction)
     root = root_of_path(pack.slot.account, leaf, pack.siblings)
     if len(pack.siblings) != DEPTH or commitment(root) != pack.auction.slots_root:
         faults.append("the slot is not in the auction's tree")
@@ -110,7 +110,7 @@ def fill_pack_faults(pack: FillPack, account: int) -> list[str]:
 
 
 def interval_pack_faults(
-    pack: IntervalPack, account: int, domain: Domain, operator: bytes, grace: int, before_nano: int | None
+    pack: IntervalPack, account: int, domain: Domain, operator: bytes, terms: Terms, before_nano: int | None
 ) -> list[str]:
     """What is wrong with an interval pack.
 
@@ -126,7 +126,7 @@ def interval_pack_faults(
         root = root_of_path(placed.index, auction_node(placed.fill.auction), placed.siblings)
         if len(placed.siblings) != AUCTIONS_DEPTH or commitment(root) != header.auctions_root:
             faults.append("an auction is not in the header's tree")
-        fault = placement_fault(placed.index, placed.fill.auction, header, grace)
+        fault = placement_fault(placed.index, placed.fill.auction, header, terms)
         if fault is not None:
             faults.append(fault.value)
     faults += _leaf_faults("meter", pack.meter, pack.meter_siblings, account, header.meters_root)

@@ -43,7 +43,6 @@ from edge_agent.proofs import Proofs
 from edge_agent.replay import Replay
 from edge_agent.sequence import LeaseStore, Sequences
 
-BID_VERSION = "bid"
 HOUSEKEEPING_MS = 60_000
 """Deletions, positions and retries of a full disk: at most a minute of them is lost with the process."""
 HOUSEKEEPING_STRETCH = 5.0
@@ -83,7 +82,7 @@ class Agent:
         self._forecast = NetForecast(outbox.history())
         self._proofs = Proofs(config, counters)
         self._proofs.restore(outbox.recall("proofs"))
-        self._bidding = Bidding(config, self._forecast, self._proofs, lambda: self._sequences.take(BID_VERSION))
+        self._bidding = Bidding(config, self._forecast, self._proofs, self._sequences.next_version)
         self._bidding.restore(outbox.recall("bidding"))
         known = {m.name: profiles[m.name] for m in config.meters if m.name in profiles}
         steered = [m for m in config.meters if m.name in known]

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts.eip712 import Domain
-from contracts.header_rules import DEFAULT_GRACE_INTERVALS
+from contracts.header_rules import DEFAULT_GRACE_INTERVALS, Terms
 from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR, MarketCalendar
+from contracts.messages import AuctionRule
 
 CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
+SPOT_RULES = {"shared": AuctionRule.SPOT_SHARED, "auction": AuctionRule.SPOT_AUCTION}
 ROLES = ("settlement", "inverter", "battery")
 LINKS = ("tcp", "rtu-over-tcp")
 
@@ -36,12 +38,16 @@ class HomeConfig:
 
 @dataclass(frozen=True, slots=True)
 class ChainConfig:
-    """Where signatures count, and whose commands and acknowledgements do. Addresses are 20 bytes."""
+    """Where signatures count, whose commands and acknowledgements do, and what was fixed at the deployment.
+
+    Addresses are 20 bytes. ``spot_rule`` is how deviations are traded after delivery, by its name.
+    """
 
     chain_id: int
     settlement: bytes
     operator: bytes
     grace: int = DEFAULT_GRACE_INTERVALS
+    spot_rule: str = "shared"
 
     @property
     def domain(self) -> Domain:
@@ -134,6 +140,11 @@ class AgentConfig:
     bidding: BiddingConfig = field(default_factory=BiddingConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+
+    @property
+    def terms(self) -> Terms:
+        """What the market's deployment has fixed for good."""
+        return Terms(self.chain.grace, self.bidding.market.gate_leads, SPOT_RULES[self.chain.spot_rule])
 
     @property
     def lease_file(self) -> Path:

@@ -17,6 +17,7 @@ from edge_agent.config import (
     CALENDARS,
     LINKS,
     ROLES,
+    SPOT_RULES,
     AgentConfig,
     BiddingConfig,
     BrokerConfig,
@@ -166,6 +167,7 @@ def _chain(table: _Section) -> ChainConfig:
         table.address("settlement"),
         table.address("operator"),
         table.integer("grace", 1, 96, 4),
+        table.text("spot_rule", "shared", tuple(SPOT_RULES)),
     )
     table.done()
     return chain

@@ -55,7 +55,7 @@ class Proofs:
         self._account = config.home.account
         self._domain: Domain = config.chain.domain
         self._operator = config.chain.operator
-        self._grace = config.chain.grace
+        self._terms = config.terms
         self._counters = counters
         self.positions: dict[int, Position] = {}
         self.checked: Checked | None = None
@@ -111,7 +111,7 @@ class Proofs:
             return ["the operator signed two headers for one interval"] if forked else []
         follows = before is not None and header.interval == before.interval + 1
         before_nano = before.result_nano if before is not None and follows else None
-        faults = interval_pack_faults(pack, self._account, self._domain, self._operator, self._grace, before_nano)
+        faults = interval_pack_faults(pack, self._account, self._domain, self._operator, self._terms, before_nano)
         faults += self._chain_faults(header, before if follows else None)
         if faults:
             return faults

@@ -24,6 +24,7 @@ UNREADABLE_SKIP = 1 << 16
 """Where only an old database is left: more numbers than any kind but telemetry uses in a year and a half. A new
 epoch, equally far ahead, keeps telemetry apart."""
 BOOT = "boot"
+BID_VERSION = "bid"
 
 
 @dataclass(slots=True)
@@ -109,6 +110,11 @@ class Sequences:
     def next_epoch(self) -> int | None:
         """A new epoch: one more than any before. None while it cannot be written."""
         lent = self.take(BOOT, 1, 1)
+        return None if lent is None else lent + 1
+
+    def next_version(self) -> int | None:
+        """A new version of a bid or standing order; they begin at 1. None while it cannot be written."""
+        lent = self.take(BID_VERSION)
         return None if lent is None else lent + 1
 
     def set_mark(self, meter: int, mark: Mark) -> None:

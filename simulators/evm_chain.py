@@ -7,8 +7,10 @@ About 17 ms a transaction. Not persistent: a restart is a new chain. ``live.json
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from contracts.eip712 import keccak
@@ -17,6 +19,8 @@ CHAIN_ID = 31_337
 """The id that local development chains use; wallets and anvil agree on it."""
 GAS_LIMIT = 60_000_000
 """Room for the largest deployment several times over; equal for blocks, calls and estimates."""
+CALL_STIPEND = 2_300
+"""What a call with value leaves to its receiver: must be there at the end of the tightest execution."""
 FUNDS_WEI = 10**24
 """A million units of the chain's own coin: more than any test can burn."""
 DEV_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
@@ -106,6 +110,11 @@ class EvmChain:
             raise KeyError(number)
         return self._chain.get_canonical_block_header_by_number(number)
 
+    def _following(self, number: int) -> Any:
+        """A header under which the state after block ``number`` is read."""
+        parent = self.header(number)
+        return self._chain.header.copy(parent_hash=parent.hash, block_number=number + 1, state_root=parent.state_root)
+
     def header_number(self, block_hash: bytes) -> int:
         """Number of the block with that hash. Raises KeyError where there is none."""
         from eth.exceptions import HeaderNotFound
@@ -157,21 +166,44 @@ class EvmChain:
         header = self._chain.header.copy(timestamp=self.pending_timestamp_s())
         if at_block is not None and at_block != self.block_number:
             header = self.header(at_block)
-        with self._chain.get_vm(header).in_costless_state() as state:
+        with self._trial(header) as state:
             computation = state.costless_execute_transaction(spoof)
         if computation.is_error:
             raise RemoteCallError("execution reverted", bytes(computation.output))
         return bytes(computation.output)
 
+    @contextmanager
+    def _trial(self, header: Any) -> Iterator[Any]:
+        """State as in a block with that header, forgotten afterwards.
+
+        The machine's own ``in_costless_state`` gives the trial the time of the computer's clock, not the header's.
+        """
+        machine = self._chain.get_vm(header)
+        free = header.copy(base_fee_per_gas=0)
+        before = chain((header.parent_hash,), machine.previous_hashes)
+        state = machine.build_state(machine.chaindb.db, free, machine.chain_context, before)
+        snapshot = state.snapshot()
+        yield state
+        state.revert(snapshot)
+
     def estimate_gas(self, sender: bytes, to: bytes, payload: bytes, value: int = 0) -> int:
-        """Gas with which the transaction succeeds. Raises RemoteCallError where none is enough."""
-        if to:
-            self.call(sender, to, payload, value)
+        """Gas with which the transaction succeeds. Raises RemoteCallError where none is enough.
+
+        What it takes, and a little more for the 64th that every inner call must leave; searched for where that is not
+        enough, because a search runs the transaction twenty times.
+        """
         header = self._chain.header.copy(timestamp=self.pending_timestamp_s())
-        try:
-            return int(self._chain.estimate_gas(self._spoof(sender, to, payload, value), header))
-        except Exception as error:  # any failure of the execution is the caller's answer
-            raise RemoteCallError(f"execution reverted: {type(error).__name__}") from error
+        gas = GAS_LIMIT
+        for _ in range(2):
+            with self._trial(header) as state:
+                computation = state.costless_execute_transaction(self._spoof(sender, to, payload, value, gas))
+            if computation.is_error and gas == GAS_LIMIT:
+                raise RemoteCallError("execution reverted", bytes(computation.output))
+            if not computation.is_error and gas != GAS_LIMIT:
+                return gas
+            used = gas - int(computation.get_gas_remaining())
+            gas = used + used // 32 + CALL_STIPEND
+        return int(self._chain.estimate_gas(self._spoof(sender, to, payload, value), header))
 
     def transaction(self, transaction_hash: bytes) -> MinedTransaction | None:
         """The mined transaction with that hash."""
@@ -194,9 +226,11 @@ class EvmChain:
             and all(not wanted or log.topics[place] in wanted for place, wanted in enumerate(topics))
         ]
 
-    def nonce(self, address: bytes) -> int:
-        """Number of transactions sent by ``address``."""
-        return int(self._chain.get_vm().state.get_nonce(address))
+    def nonce(self, address: bytes, at_block: int | None = None) -> int:
+        """Number of transactions sent by ``address``, up to and with a block; KeyError where there is none."""
+        if at_block is None or at_block == self.block_number:
+            return int(self._chain.get_vm().state.get_nonce(address))
+        return int(self._chain.get_vm(self._following(at_block)).state.get_nonce(address))
 
     def balance_wei(self, address: bytes) -> int:
         """Coins of ``address``."""
@@ -243,11 +277,11 @@ class EvmChain:
             word = "low" if transaction.nonce < expected else "high"
             raise RemoteTransactionError(f"nonce too {word}: next is {expected}, got {transaction.nonce}")
 
-    def _spoof(self, sender: bytes, to: bytes, payload: bytes, value: int) -> Any:
+    def _spoof(self, sender: bytes, to: bytes, payload: bytes, value: int, gas: int = GAS_LIMIT) -> Any:
         from eth.vm.spoof import SpoofTransaction
 
         unsigned = self._chain.get_vm().create_unsigned_transaction(
-            nonce=self.nonce(sender), gas_price=0, gas=GAS_LIMIT, to=to, value=value, data=payload
+            nonce=self.nonce(sender), gas_price=0, gas=gas, to=to, value=value, data=payload
         )
         return SpoofTransaction(unsigned, from_=sender)
 

@@ -81,7 +81,7 @@ class ChainMethods:
             "eth_feeHistory": self._fee_history,
             "eth_getBlockByNumber": self._block_by_number,
             "eth_getBlockByHash": self._block_by_hash,
-            "eth_getTransactionCount": lambda p: _quantity(chain.nonce(_bytes(p[0], 20))),
+            "eth_getTransactionCount": self._transaction_count,
             "eth_getBalance": lambda p: _quantity(chain.balance_wei(_bytes(p[0], 20))),
             "eth_getCode": lambda p: _hex(chain.code(_bytes(p[0], 20))),
             "eth_getStorageAt": lambda p: _hex(chain.storage(_bytes(p[0], 20), _integer(p[1]))),
@@ -100,6 +100,13 @@ class ChainMethods:
         if tag in (None, "latest", "pending", "safe", "finalized"):
             return self.chain.block_number
         return 0 if tag == "earliest" else _integer(tag)
+
+    def _transaction_count(self, params: list[Any]) -> str:
+        at_block = self._number(params[1]) if len(params) > 1 else None
+        try:
+            return _quantity(self.chain.nonce(_bytes(params[0], 20), at_block))
+        except KeyError as error:
+            raise RemoteRequestError(SERVER_ERROR, "no such block") from error
 
     def _set_next_timestamp(self, params: list[Any]) -> None:
         try:

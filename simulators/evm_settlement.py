@@ -1,6 +1,7 @@
 """The compiled settlement contract on the embedded EVM, behind the same port as the model.
 
-One key is deployer, governance, registrar and coordinator at once. Calls are tried before they are sent, so that a
+One key is deployer, governance, registrar, coordinator and, because nothing is challenged here, all four challenge
+contracts at once. Calls are tried before they are sent, so that a
 refusal is the name of the contract's own error and leaves no block.
 """
 
@@ -13,14 +14,16 @@ from eth_account import Account
 from contracts.eip712 import Domain
 from contracts.evidence import PostedHeader, message_struct
 from contracts.header_rules import header_digest
-from contracts.messages import Header
+from contracts.interval import STREET_CALENDAR
+from contracts.messages import AuctionRule, Header
 from contracts.signature import address_of
 from coordinator.chain_events import AccountOpened, ChainEvent, Deposited, HeaderFinalised, HeaderPosted
 from coordinator.shell.evm_contract import ContractInterface
 from simulators.evm_chain import EvmChain, MinedLog, RemoteCallError
-from simulators.model_chain import FINALITY_WINDOW_S, MINIMUM_BOND_NANO, MODEL_GAS, Logged, Time
+from simulators.model_chain import FINALITY_WINDOW_S, MINIMUM_BOND_NANO, MODEL_GAS, MODEL_TARIFFS, Logged, Time
 
 GRACE_INTERVALS = 4
+RELEASE_AFTER_S = 7 * 86_400
 GAS = 8_000_000
 MINTED_NANO = 10**24
 
@@ -28,7 +31,13 @@ MINTED_NANO = 10**24
 class EvmSettlement:
     """Token and settlement contract, deployed and bonded."""
 
-    def __init__(self, time: Time, key: bytes, window_s: int = FINALITY_WINDOW_S) -> None:
+    def __init__(
+        self,
+        time: Time,
+        key: bytes,
+        window_s: int = FINALITY_WINDOW_S,
+        spot_rule: AuctionRule = AuctionRule.SPOT_SHARED,
+    ) -> None:
         self._key = key
         self._address = address_of(key)
         self._chain = EvmChain(lambda: time.now_s, (self._address,))
@@ -36,9 +45,10 @@ class EvmSettlement:
         self._token = ContractInterface("EnergyToken")
         me = self._address
         token_at = self._deploy(self._token.creation(me))
-        self._at = self._deploy(
-            self._settlement.creation(token_at, me, me, me, window_s, GRACE_INTERVALS, MINIMUM_BOND_NANO)
-        )
+        leads = sum(lead << 16 * place for place, lead in enumerate(STREET_CALENDAR.gate_leads))
+        terms = (window_s, GRACE_INTERVALS, leads, int(spot_rule), RELEASE_AFTER_S, MINIMUM_BOND_NANO)
+        self._at = self._deploy(self._settlement.creation(token_at, me, me, me, terms, *MODEL_TARIFFS))
+        self._send(self._at, self._settlement.call("setChallenges", (me, me, me, me)))
         (role,) = self._token.output("MINTER_ROLE", self._chain.call(me, token_at, self._token.call("MINTER_ROLE")))
         self._send(token_at, self._token.call("grantRole", role, me))
         self._send(token_at, self._token.call("mint", me, MINTED_NANO))
@@ -114,9 +124,9 @@ class EvmSettlement:
         """The coordinator posts the next header."""
         return self._act("post", message_struct(header))
 
-    def finalise(self, header: Header, index: int, posted_at_s: int) -> str | None:
+    def finalise(self, header: Header, index: int) -> str | None:
         """Anybody makes a header, and all before it, final."""
-        return self._act("finalise", PostedHeader(header, index, posted_at_s).struct())
+        return self._act("finalise", PostedHeader(header, index).struct())
 
     def halt(self) -> str | None:
         """Governance stops posting."""

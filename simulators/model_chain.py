@@ -12,13 +12,15 @@ from typing import Protocol
 from contracts.eip712 import Domain
 from contracts.header_rules import FIRST_HEADER_PREVIOUS, header_digest
 from contracts.interval import INTERVAL_S
-from contracts.messages import Header
+from contracts.messages import AuctionRule, Header
 from coordinator.chain_events import AccountOpened, ChainEvent, Deposited, HeaderFinalised, HeaderPosted
 
 FINALITY_WINDOW_S = 3_600
 """Short, so that a world of a few hours sees headers become final."""
 MINIMUM_BOND_NANO = 1_000 * 10**9
 MODEL_DOMAIN = Domain(31_337, b"settlement-model-...")
+MODEL_TARIFFS = (320_000, 80_000)
+"""Import and export, as governance has set them; those of a market's defaults."""
 MODEL_GAS = 75_000
 """What a header costs at most; the model does not meter."""
 
@@ -57,7 +59,7 @@ class SettlementPort(Protocol):
     def post(self, header: Header) -> str | None:
         """The coordinator posts the next header."""
 
-    def finalise(self, header: Header, index: int, posted_at_s: int) -> str | None:
+    def finalise(self, header: Header, index: int) -> str | None:
         """Anybody makes a header, and all before it, final."""
 
     def logs(self) -> list[Logged]:
@@ -77,13 +79,15 @@ class Time(Protocol):
 
 @dataclass(slots=True)
 class ModelChain:
-    """The model. ``bond_nano`` and ``halted`` are set by whoever plays governance."""
+    """The model. ``bond_nano``, ``tariffs`` and ``halted`` are set by whoever plays governance."""
 
     time: Time
     domain: Domain = MODEL_DOMAIN
     governance: bytes = bytes(20)
     bond_nano: int = MINIMUM_BOND_NANO
     halted: bool = False
+    tariffs: tuple[int, int] = MODEL_TARIFFS
+    spot_rule: AuctionRule = AuctionRule.SPOT_SHARED
     finalised_count: int = 0
     _posted: list[tuple[bytes, Header, int]] = field(default_factory=list)
     _accounts: list[bytes] = field(default_factory=list)
@@ -139,21 +143,26 @@ class ModelChain:
             return "WrongInterval"
         if (header.interval + 1) * INTERVAL_S > self.time.now_s:
             return "IntervalNotOver"
+        if (header.tariff_import, header.tariff_export) != self.tariffs:
+            return "NotTheTariffs"
+        within = header.tariff_export <= header.spot_price <= header.tariff_import
+        if self.spot_rule == AuctionRule.SPOT_SHARED and not within:
+            return "PriceOutOfBounds"
         digest = header_digest(header, self.domain)
         self._posted.append((digest, header, self.time.now_s))
         self._log(HeaderPosted(len(self._posted) - 1, digest, self.time.now_s, MODEL_GAS))
         return None
 
-    def finalise(self, header: Header, index: int, posted_at_s: int) -> str | None:
+    def finalise(self, header: Header, index: int) -> str | None:
         """Anybody makes a header, and all before it, final."""
         if index >= len(self._posted):
             return "UnknownHeader"
         if index < self.finalised_count:
             return "AlreadyFinal"
         digest, _, at_s = self._posted[index]
-        if (digest, at_s) != (header_digest(header, self.domain), posted_at_s):
+        if digest != header_digest(header, self.domain):
             return "UnknownHeader"
-        if self.time.now_s < posted_at_s + FINALITY_WINDOW_S:
+        if self.time.now_s < at_s + FINALITY_WINDOW_S:
             return "StillChallengeable"
         self.finalised_count = index + 1
         self._log(HeaderFinalised(index))

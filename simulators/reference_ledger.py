@@ -1,7 +1,7 @@
 """A second bookkeeping, naive and slow, written from the market's rules alone: it shares no code with the coordinator.
 
 It is told what the homes signed and which of it took part (that depends on arrival times); everything else it works
-out again: prices and fills by lining up single watt-hours, positions, deviations, the shared spot round, balances.
+out again: prices and fills by lining up single watt-hours, positions, deviations, the spot round, balances, reserves.
 
     sell side, cheapest first:  1 Wh at 90, 1 Wh at 90, 1 Wh at 120, …
     buy side, dearest first:    1 Wh at 300, 1 Wh at 250, …           V = how many pairs still agree
@@ -18,6 +18,10 @@ LENGTHS = (1, 4, 96, 672)
 PRODUCT_FACTOR = 1_024
 MONDAY = 4 * 96
 """The first Monday of the epoch, in intervals; weeks begin there."""
+INTERVAL_S = 900
+
+Owed = tuple[int, int]
+"""What a product may cost an account: its open bid over all intervals, its position for each interval. Nano."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,53 +126,85 @@ class SignedBid:
         return max(0, worst * self.open_wh) * (self.product % PRODUCT_FACTOR)
 
 
+@dataclass(frozen=True, slots=True)
+class SignedLimits:
+    """A home's standing order: what it pays at most and asks at least for deviations, and when that holds."""
+
+    account: int
+    version: int
+    max_buy: int
+    min_sell: int
+    from_s: int
+    until_s: int
+
+    def holds_at(self, at_s: int) -> bool:
+        """Whether the order is in force then."""
+        return self.from_s <= at_s and (self.until_s == 0 or at_s < self.until_s)
+
+
 @dataclass(slots=True)
 class ReferenceLedger:
-    """Tariffs in micro/kWh; positions ``{(account, product): (Wh, cost)}`` per interval; balances in nano."""
+    """Tariffs in micro/kWh; positions ``{(account, product): (Wh, cost)}`` per interval; balances in nano.
+
+    ``closes_before_s``: how long before delivery the gate of each traded length closes. ``auctioned``: deviations
+    are traded at the limits of standing orders instead of at one given price.
+    """
 
     tariff_import: int
     tariff_export: int
+    closes_before_s: Mapping[int, int] = field(default_factory=dict)
+    auctioned: bool = False
     bids: dict[tuple[int, int, int], SignedBid] = field(default_factory=dict)
     positions: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     registers: dict[int, tuple[int, int]] = field(default_factory=dict)
     balances: dict[int, int] = field(default_factory=dict)
     results: dict[tuple[int, int], int] = field(default_factory=dict)
     settled: int = -1
+    spot_price: int = 0
     _used: dict[tuple[int, int], int] = field(default_factory=dict)
+    _shown: dict[tuple[int, int], Owed] = field(default_factory=dict)
 
     # -- forward rounds ----------------------------------------------------------------------------------------
 
     def run_round(self, product: int, number: int, at_s: int, versions: Mapping[int, int]) -> tuple[Outcome, list[str]]:
-        """Clears a round in which these versions took part; the outcome, and who should have taken part otherwise."""
-        faults = self._participation_faults(product, number, at_s, versions)
+        """Clears a round that shows these versions; the outcome, and who should have been shown otherwise.
+
+        What is filled or expired is shown and takes no part. After the round each account owes what it shows.
+        """
+        faults = self._participation_faults(product, number, versions)
         bids = [self.bids[a, product, v] for a, v in versions.items() if (a, product, v) in self.bids]
-        outcome = clear_by_units([Order(b.account, b.side, b.open_wh, b.limit) for b in bids])
+        outcome = clear_by_units(
+            [Order(b.account, b.side, b.open_wh if b.expiry_s >= at_s else 0, b.limit) for b in bids]
+        )
         for bid in bids:
             fill = outcome.fills[bid.account]
             signed = fill if bid.side == BUY else -fill
             wh, cost = self.positions.get((bid.account, product), (0, 0))
             bid.filled_wh += fill
             if (bid.account, product) in self.positions or fill:
-                self.positions[bid.account, product] = (wh + signed, cost + signed * outcome.price)
+                wh, cost = wh + signed, cost + signed * outcome.price
+                self.positions[bid.account, product] = (wh, cost)
             self._used[bid.account, product] = bid.version
+            position_nano = max(0, cost + self.tariff_import * max(0, -wh))
+            self._shown[bid.account, product] = bid.worst_nano(self.tariff_import), position_nano
         return outcome, faults
 
-    def _participation_faults(self, product: int, number: int, at_s: int, versions: Mapping[int, int]) -> list[str]:
+    def _participation_faults(self, product: int, number: int, versions: Mapping[int, int]) -> list[str]:
         faults = []
         for account, version in versions.items():
-            bid = self.bids.get((account, product, version))
-            if bid is None:
+            if (account, product, version) not in self.bids:
                 faults.append(f"account {account} never signed version {version} for product {product}")
-            elif bid.expiry_s < at_s or version < self._used.get((account, product), 0):
-                faults.append(f"version {version} of account {account} is expired or was replaced")
+            elif version < self._used.get((account, product), 0):
+                faults.append(f"version {version} of account {account} was replaced")
+        for account in {a for a, p in self._used if p == product} - set(versions):
+            faults.append(f"account {account} was shown in product {product} and is not in round {number}")
         promised: dict[int, SignedBid] = {}
         for bid in self.bids.values():
             if bid.product == product and bid.promised_round is not None and bid.promised_round <= number:
                 newest = promised.get(bid.account)
                 promised[bid.account] = bid if newest is None or bid.version > newest.version else newest
         for account, bid in promised.items():
-            is_live = bid.open_wh > 0 and bid.expiry_s >= at_s
-            if versions.get(account, 0) < bid.version and (is_live or account in versions):
+            if versions.get(account, 0) < bid.version:
                 faults.append(
                     f"account {account} has a receipt for version {bid.version} from round {bid.promised_round} on,"
                     f" round {number} of product {product} used {versions.get(account)}"
@@ -177,13 +213,21 @@ class ReferenceLedger:
 
     # -- settlement --------------------------------------------------------------------------------------------
 
-    def contracted(self, account: int, interval: int) -> tuple[int, int]:
-        """Energy and cost of all positions of an account that deliver in ``interval``."""
-        held = [self.positions.get((account, product), (0, 0)) for product in products_over(interval)]
-        return sum(wh for wh, _ in held), sum(cost for _, cost in held)
+    def contracted(self, account: int, interval: int) -> tuple[tuple[int, int], ...]:
+        """Energy and cost of an account's positions that deliver in ``interval``, for each of ``LENGTHS``."""
+        return tuple(self.positions.get((account, product), (0, 0)) for product in products_over(interval))
 
-    def settle(self, interval: int, readings: Mapping[int, tuple[int, int]], price: int) -> dict[int, tuple[int, int]]:
-        """Settles an interval with the registers that came; ``{account: (metered, deviation)}``."""
+    def settle(
+        self,
+        interval: int,
+        readings: Mapping[int, tuple[int, int]],
+        price: int,
+        limits: Mapping[int, SignedLimits] | None = None,
+    ) -> dict[int, tuple[int, int]]:
+        """Settles an interval with the registers that came; ``{account: (metered, deviation)}``.
+
+        ``price`` is that of a shared spot round; an auctioned one finds its own from the ``limits`` in force.
+        """
         accounts = {*self.registers, *readings} | {
             account for account, product in self.positions if product in products_over(interval)
         }
@@ -195,14 +239,18 @@ class ReferenceLedger:
                 if before is not None:
                     metered = now[0] - before[0] - now[1] + before[1]
                 self.registers[account] = now
-            judged[account] = (metered, metered - self.contracted(account, interval)[0])
-        fills = share_deviations({account: deviation for account, (_, deviation) in judged.items()})
-        for account, (_, deviation) in judged.items():
+            judged[account] = (metered, metered - sum(wh for wh, _ in self.contracted(account, interval)))
+        deviations = {account: deviation for account, (_, deviation) in judged.items()}
+        self.spot_price, fills = price, share_deviations(deviations)
+        if self.auctioned:
+            outcome = clear_by_units([self._at_limit(a, wh, limits or {}) for a, wh in deviations.items() if wh])
+            self.spot_price, fills = outcome.price, dict(outcome.fills)
+        for account, deviation in deviations.items():
             traded = fills.get(account, 0)
             rest = abs(deviation) - traded
-            cost = self.contracted(account, interval)[1]
-            cost += price * traded + self.tariff_import * rest if deviation >= 0 else 0
-            cost -= price * traded + self.tariff_export * rest if deviation < 0 else 0
+            cost = sum(nano for _, nano in self.contracted(account, interval))
+            cost += self.spot_price * traded + self.tariff_import * rest if deviation >= 0 else 0
+            cost -= self.spot_price * traded + self.tariff_export * rest if deviation < 0 else 0
             self.results[account, interval] = -cost
             self.balances[account] = self.balances.get(account, 0) - cost
             self.balances[SUPPLIER] = self.balances.get(SUPPLIER, 0) + cost
@@ -212,7 +260,34 @@ class ReferenceLedger:
             del self.positions[key]
         return judged
 
+    def _at_limit(self, account: int, deviation_wh: int, limits: Mapping[int, SignedLimits]) -> Order:
+        mine = limits.get(account)
+        if deviation_wh > 0:
+            return Order(account, BUY, deviation_wh, mine.max_buy if mine else self.tariff_import)
+        return Order(account, SELL, -deviation_wh, mine.min_sell if mine else self.tariff_export)
+
     # -- collateral --------------------------------------------------------------------------------------------
+
+    def reserves(self, interval: int) -> dict[int, list[tuple[int, Owed]]]:
+        """What header ``interval`` must list for each account by product, after its rounds and its settlement."""
+        for key in [k for k in self._shown if _last_interval(k[1]) <= self.settled]:
+            del self._shown[key]
+        lists: dict[int, list[tuple[int, Owed]]] = {}
+        for (account, product), (bid, position) in sorted(self._shown.items()):
+            first, length = divmod(product, PRODUCT_FACTOR)
+            closes_in = (first * INTERVAL_S - self.closes_before_s.get(length, 0)) // INTERVAL_S
+            owed = (0 if closes_in <= interval else bid, position)
+            if owed != (0, 0):
+                lists.setdefault(account, []).append((product, owed))
+        return lists
+
+    def reserve_nano(self, entries: list[tuple[int, Owed]]) -> int:
+        """The sum of a list: bids once, positions for every interval that is not settled."""
+        total = 0
+        for product, (bid, position) in entries:
+            first, length = divmod(product, PRODUCT_FACTOR)
+            total += bid + position * max(0, first + length - max(first, self.settled + 1))
+        return total
 
     def worst_cost_nano(self, account: int, live: list[SignedBid]) -> int:
         """What an account may still owe: every open bid at its worst, every position undelivered."""

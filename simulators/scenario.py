@@ -42,7 +42,9 @@ class LocalScenarioError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large and how long. ``homes`` 0: four to six, by the seed. ``chain`` is "model" or "evm".
+    """How large and how long. ``homes`` 0: four to six, by the seed.
+
+    ``chain`` is "model" or "evm"; ``spot``, how deviations are traded, is "shared" or "auction".
 
     ``wake_s`` is how coarse an agent's shell is about deadlines: a busy machine, and fewer steps of the world.
     """
@@ -54,6 +56,7 @@ class Shape:
     batch_s: int = 900
     wake_s: int = 30
     chain: str = "model"
+    spot: str = "shared"
 
     def __post_init__(self) -> None:
         wrong = []
@@ -65,6 +68,8 @@ class Shape:
             wrong.append("sample_s is 10 to 300, batch_s 60 to 900, wake_s 1 to 60")
         if self.chain not in ("model", "evm"):
             wrong.append("chain is model or evm")
+        if self.spot not in ("shared", "auction"):
+            wrong.append("spot is shared or auction")
         if wrong:
             raise LocalScenarioError("; ".join(wrong))
 

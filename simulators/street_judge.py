@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from contracts.audit import AuditRules, AuditState, audit_record
+from contracts.audit import AuditRules, AuditState, ForcedOrder, audit_record
 from contracts.batch import BatchRecord, RemoteRecordError
 from contracts.eip712 import Domain, keccak
+from contracts.header_rules import Terms
 from contracts.leaves import MeterLeaf, settlement_delta_nano
-from contracts.messages import SUPPLIER, Bid, Header
+from contracts.messages import SUPPLIER, Header
+from contracts.meter_rules import NO_READING
 from contracts.units import amount_nano
 
 FAULTS_SHOWN = 5
@@ -35,14 +37,17 @@ class ChainHeader:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that anybody can see: the chain's headers in order, the records by interval, the accounts' keys."""
+    """All that anybody can see: the chain's headers in order, the records by interval, the accounts' keys.
+
+    ``forced`` are the orders placed on chain, by account and version.
+    """
 
     domain: Domain
-    grace: int
+    terms: Terms
     headers: Sequence[ChainHeader]
     records: Mapping[int, bytes]
     keys: Mapping[int, bytes]
-    forced: Mapping[int, Bid]
+    forced: Mapping[tuple[int, int], ForcedOrder]
     final_balances: bytes
 
 
@@ -91,7 +96,7 @@ class Recomputed:
 def recompute(evidence: Evidence, first_interval: int, last_interval: int) -> Recomputed:
     """Audits every header in order and adds up the bills of the settled intervals from first to last."""
     found, state = Recomputed(), AuditState()
-    rules = AuditRules(evidence.domain, evidence.grace, evidence.keys, evidence.forced)
+    rules = AuditRules(evidence.domain, evidence.terms, evidence.keys, evidence.forced)
     for posted in evidence.headers:
         header = posted.header
         raw = evidence.records.get(header.interval)
@@ -103,16 +108,27 @@ def recompute(evidence: Evidence, first_interval: int, last_interval: int) -> Re
         except RemoteRecordError as error:
             found.faults.append(f"header {header.interval}: {error}")
             continue
-        before = {account: (row[0], row[1]) for account, row in state.registers.items()}
+        before = _registers(state)
         faults = audit_record(record, header, state, rules)
         found.faults += [f"header {header.interval}: {fault}" for fault in faults]
         found.signatures += sum(map(bool, record.readings)) + sum(
             bool(s) for a in record.auctions for s in a.signatures
         )
         found.auctions += len(record.auctions)
-        _note(found, record, header, before, evidence.grace, (first_interval, last_interval))
-    found.balances = state.balances
+        _note(found, record, header, before, evidence.terms.grace, (first_interval, last_interval))
+    if state.tip is not None:
+        found.balances = {account: leaf.cumulative_nano for account, leaf in state.tip.balances.items()}
     return found
+
+
+def _registers(state: AuditState) -> dict[int, tuple[int, int]]:
+    """Import and export register of every account that was read, after the last audited header."""
+    leaves = state.tip.meters if state.tip else {}
+    return {
+        account: (leaf.import_register_wh, leaf.export_register_wh)
+        for account, leaf in leaves.items()
+        if leaf.reading_hash != NO_READING
+    }
 
 
 def _note(
@@ -169,7 +185,7 @@ def chain_verdict(evidence: Evidence, first_interval: int, last_interval: int) -
     intervals = [h.header.interval for h in evidence.headers]
     if intervals != list(range(intervals[0], intervals[0] + len(intervals))) if intervals else True:
         faults.append("the headers are not one unbroken row of intervals")
-    needed = set(range(first_interval + evidence.grace, last_interval + evidence.grace + 1))
+    needed = set(range(first_interval + evidence.terms.grace, last_interval + evidence.terms.grace + 1))
     if missing := sorted(needed - set(intervals)):
         faults.append(f"{len(missing)} headers are missing, the first of interval {missing[0]}")
     if pending := [h.header.interval for h in evidence.headers if not h.final and h.header.interval in needed]:

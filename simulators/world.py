@@ -25,7 +25,15 @@ from coordinator.config import MarketConfig
 from coordinator.coordinator import Coordinator
 from coordinator.effects import Effect
 from edge_agent.agent import Agent
-from edge_agent.config import AgentConfig, BiddingConfig, ChainConfig, HomeConfig, LimitsConfig, TelemetryConfig
+from edge_agent.config import (
+    SPOT_RULES,
+    AgentConfig,
+    BiddingConfig,
+    ChainConfig,
+    HomeConfig,
+    LimitsConfig,
+    TelemetryConfig,
+)
 from simulators.auditors import AUDITORS
 from simulators.auditors.auditor import Auditor
 from simulators.evm_settlement import EvmSettlement
@@ -178,8 +186,13 @@ class _Run:
         sign = remembering(signer_of(OPERATOR_KEY))
         operator = address_of(OPERATOR_KEY)
         evm = shape.chain == "evm"
-        chain: SettlementPort = EvmSettlement(clock, OPERATOR_KEY) if evm else ModelChain(clock, governance=operator)
-        market = MarketConfig(FEEDER, chain.domain, operator, calendar=STREET_CALENDAR)
+        rule = SPOT_RULES[shape.spot]
+        chain: SettlementPort = (
+            EvmSettlement(clock, OPERATOR_KEY, spot_rule=rule)
+            if evm
+            else ModelChain(clock, governance=operator, spot_rule=rule)
+        )
+        market = MarketConfig(FEEDER, chain.domain, operator, calendar=STREET_CALENDAR, spot_rule=rule)
         shell = OperatorShell(
             market, sign, folder / "coordinator.db", clock, broker, chain, plan, log.tell, planted.make_coordinator
         )
@@ -198,7 +211,7 @@ class _Run:
         home.advance(clock.now_s)
         config = AgentConfig(
             HomeConfig(number + 1, FEEDER, plan.name),
-            ChainConfig(market.domain.chain_id, market.domain.contract, market.operator, market.grace),
+            ChainConfig(market.domain.chain_id, market.domain.contract, market.operator, market.grace, shape.spot),
             agent_meters(home),
             self._folder / plan.name,
             bidding=BiddingConfig(

@@ -124,8 +124,7 @@ class Poster:
         over_s = self._clock.now_s - FINALITY_WINDOW_S
         due = [index for index, (_, posted_at_s) in self._unfinal.items() if posted_at_s <= over_s]
         if len(due) >= 4:
-            header, posted_at_s = self._unfinal[max(due)]
-            self._chain.finalise(header, max(due), posted_at_s)
+            self._chain.finalise(self._unfinal[max(due)][0], max(due))
             for index in due:
                 del self._unfinal[index]
 

@@ -1,15 +1,20 @@
 """The order book as tables: bids with their versions, positions, auctions and slots.
 
-One live bid per account and product; a higher version replaces it, quantity 0 cancels it. What is not filled rests
-until it expires.
+A higher version replaces a bid, quantity 0 cancels it; what is not filled rests until it expires. No version is ever
+deleted: a round shows each account's newest bid that was promised for it, open or not.
+
+``live`` is an account's newest bid while it is open. ``binds`` is a bid that a balance leaf may still have to cover:
+from its arrival until a later round has come without it, because until then its slot is what was published last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.batch import AuctionRecord
 from contracts.leaves import Slot
-from contracts.messages import Auction, Bid
-from coordinator.market.auctioneer import Entry
+from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Bid
+from coordinator.market.auctioneer import NO_ROUND_BEFORE, Entry
 from coordinator.store.store import Store
 
 
@@ -33,43 +38,64 @@ class Book:
         return self._store.integer("SELECT COUNT(*) FROM bids WHERE account = ? AND product = ?", account, product)
 
     def place(self, bid: Bid, signature: bytes, first_round: int, inbox_id: int) -> None:
-        """Makes ``bid`` the live one of its account and product."""
+        """Makes ``bid`` the newest one of its account and product."""
         self._store.run("UPDATE bids SET live = 0 WHERE account = ? AND product = ?", bid.account, bid.product)
         self._store.run(
             "INSERT INTO bids (account, product, version, side, quantity_wh, limit_price, expiry_s, hash, signature,"
             " first_round, live, inbox_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             bid.account, bid.product, bid.version, bid.side, bid.quantity_wh, bid.limit_price,
-            min(bid.expiry_s, 2**63 - 1), bid.struct_hash(), signature, first_round, int(bid.quantity_wh > 0), inbox_id,
+            bid.expiry_s, bid.struct_hash(), signature, first_round, int(bid.quantity_wh > 0), inbox_id,
         )  # fmt: skip
 
-    def cancel(self, version: int) -> None:
-        """Ends the order with that version; for versions that exist once, those of orders placed on chain."""
-        self._store.run("UPDATE bids SET live = 0 WHERE version = ? AND live = 1", version)
+    def withdraw(self, account: int, version: int, at_s: int) -> None:
+        """Notes that an order placed on chain was cancelled there at ``at_s``: no later round takes it."""
+        self._store.run(
+            "UPDATE bids SET live = 0, cancelled_at_s = ? WHERE account = ? AND version = ? AND cancelled_at_s IS NULL",
+            at_s, account, version,
+        )  # fmt: skip
 
-    def entries(self, product: int, round_number: int) -> list[Entry]:
-        """Everybody with a live bid from ``round_number`` or before, or a position, in account order."""
+    def entries(self, product: int, round_number: int, cleared_at_s: int) -> list[Entry]:
+        """The newest bid promised for that round of everybody who ever bid for ``product``, in account order.
+
+        Also those that are filled, cancelled or expired; positions only come from bids and ride along.
+        """
         rows = self._store.rows(
-            "SELECT account, version, side, quantity_wh, limit_price, expiry_s, filled_wh, signature FROM bids"
-            " WHERE product = ? AND live = 1 AND first_round <= ?",
+            "SELECT account, MAX(version), side, quantity_wh, limit_price, expiry_s, filled_wh, signature,"
+            " cancelled_at_s FROM bids WHERE product = ? AND first_round <= ? GROUP BY account ORDER BY account",
             product, round_number,
         )  # fmt: skip
-        bids = {r[0]: r[1:] for r in rows}
-        held = self.positions(product)
+        held = self.positions(product) if rows else {}
         entries = []
-        for account in sorted({*bids, *held}):
-            version, side, quantity, limit, expiry, filled, signature = bids.get(account, (0, 0, 0, 0, 0, 0, b""))
+        for account, version, side, quantity, limit, expiry, filled, signature, cancelled_at_s in rows:
             position, cost = held.get(account, (0, 0))
-            entries.append(Entry(account, version, side, quantity, limit, expiry, filled, position, cost, signature))
+            if cancelled_at_s is not None and cancelled_at_s <= cleared_at_s:
+                entries.append(Entry(account, version, 0, 0, 0, 0, 0, position, cost, b""))
+                continue
+            bid = (account, version, side, quantity, limit, expiry, filled)
+            entries.append(Entry(*bid, position, cost, bytes(signature)))
         return entries
 
-    def has_open_orders(self, product: int, round_number: int) -> bool:
-        """Whether a live bid takes part in that round."""
-        return (
-            self._store.row(
-                "SELECT 1 FROM bids WHERE product = ? AND live = 1 AND first_round <= ? LIMIT 1", product, round_number
-            )
-            is not None
+    def has_replaced_slots(self, product: int, entries: Sequence[Entry], round_number: int) -> bool:
+        """Whether a bid that earlier rounds showed open would be shown replaced or withdrawn by this one."""
+        newest = {entry.account: entry for entry in entries}
+        rows = self._store.rows(
+            "SELECT account, version FROM bids WHERE product = ? AND binds = 1 AND first_round < ?"
+            " AND quantity_wh > filled_wh",
+            product, round_number,
+        )  # fmt: skip
+        return any(
+            account in newest and (version < newest[account].version or newest[account].quantity_wh == 0)
+            for account, version in rows
         )
+
+    def has_forced_orders(self, product: int, round_number: int, cleared_at_s: int) -> bool:
+        """Whether an order placed on chain for ``product`` still stands there at that instant."""
+        row = self._store.row(
+            "SELECT 1 FROM bids WHERE product = ? AND version >= ? AND first_round <= ?"
+            " AND (cancelled_at_s IS NULL OR cancelled_at_s > ?) LIMIT 1",
+            product, FORCED_VERSION, round_number, cleared_at_s,
+        )  # fmt: skip
+        return row is not None
 
     def positions(self, product: int) -> dict[int, tuple[int, int]]:
         """``{account: (position_wh, cost_nano)}`` per interval of the product."""
@@ -77,12 +103,15 @@ class Book:
         return {a: (p, c) for a, p, c in rows}
 
     def last_auction_hash(self, product: int) -> bytes:
-        """Struct hash of the newest round of ``product``; zero where there was none."""
-        row = self._store.row("SELECT hash FROM auctions WHERE product = ? ORDER BY round DESC LIMIT 1", product)
-        return bytes(32) if row is None else bytes(row[0])
+        """Struct hash of the newest forward round of ``product``; zero where there was none."""
+        row = self._store.row(
+            "SELECT hash FROM auctions WHERE product = ? AND rule = ? ORDER BY round DESC LIMIT 1",
+            product, int(AuctionRule.FORWARD),
+        )  # fmt: skip
+        return NO_ROUND_BEFORE if row is None else bytes(row[0])
 
     def keep(self, record: AuctionRecord, header_interval: int) -> None:
-        """Stores a result; fills move bids and, in forward rounds, positions."""
+        """Stores a result."""
         auction = record.auction
         self._store.run(
             "INSERT INTO auctions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -102,7 +131,7 @@ class Book:
         product = record.auction.product
         filled = [s for s in record.slots if s.fill_wh]
         self._store.run_many(
-            "UPDATE bids SET filled_wh = filled_wh + ?, live = (filled_wh + ? < quantity_wh)"
+            "UPDATE bids SET filled_wh = filled_wh + ?, live = (live AND filled_wh + ? < quantity_wh)"
             " WHERE account = ? AND product = ? AND version = ?",
             [(s.fill_wh, s.fill_wh, s.account, product, s.version) for s in filled],
         )
@@ -112,9 +141,18 @@ class Book:
             [(s.account, product, s.position_wh, s.position_cost_nano) for s in filled],
         )
 
+    def release(self, product: int, round_number: int, cleared_at_s: int) -> None:
+        """After a round: what it showed replaced or withdrawn binds nobody any more."""
+        self._store.run(
+            "UPDATE bids SET binds = 0 WHERE product = ? AND binds = 1 AND (cancelled_at_s <= ? OR version <"
+            " (SELECT MAX(version) FROM bids AS newer WHERE newer.product = bids.product"
+            " AND newer.account = bids.account AND newer.first_round <= ?))",
+            product, cleared_at_s, round_number,
+        )  # fmt: skip
+
     def close(self, product: int) -> None:
         """After gate closure nothing rests any more."""
-        self._store.run("UPDATE bids SET live = 0 WHERE product = ? AND live = 1", product)
+        self._store.run("UPDATE bids SET live = 0, binds = 0 WHERE product = ? AND (live = 1 OR binds = 1)", product)
 
     def records_of_header(self, interval: int) -> list[AuctionRecord]:
         """The forward auctions that cleared in ``interval``, by product and round."""

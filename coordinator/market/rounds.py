@@ -1,15 +1,24 @@
-"""The market room's two tasks for the switchboard: take an order, and run the rounds that are due."""
+"""The market room's tasks for the switchboard: say when an order takes part, and run the rounds that are due."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord
 from contracts.interval import SPOT_ROUND, Product, interval_of
-from contracts.messages import Bid
+from contracts.messages import AuctionRule
 from coordinator.config import MarketConfig
-from coordinator.market.auctioneer import Round, run_round, run_shared_round
+from coordinator.market.auctioneer import (
+    NO_ROUND_BEFORE,
+    Entry,
+    Round,
+    run_auctioned_round,
+    run_round,
+    run_shared_round,
+)
 from coordinator.market.book import Book
+from coordinator.market.standing import StandingOrders
 from coordinator.store.store import Store
 
 
@@ -27,12 +36,17 @@ class Market:
 
     def __init__(self, store: Store, config: MarketConfig) -> None:
         self.book = Book(store)
+        self.standing = StandingOrders(store, config.grace)
         self._calendar = config.calendar
+        self._config = config
 
-    def first_round(self, bid: Bid, now_s: int) -> int | None:
-        """The first round in which a bid that arrives now takes part; None when the gate is closed."""
-        product = Product.from_number(bid.product)
-        return self._calendar.schedule(product.length).next_round(product, now_s)
+    def first_round(self, product: Product, after_s: int) -> int | None:
+        """The first round that clears after ``after_s``; None when the gate is closed."""
+        return self._calendar.schedule(product.length).next_round(product, after_s)
+
+    def clears_at_s(self, product: Product, number: int) -> int:
+        """When that round clears."""
+        return self._calendar.schedule(product.length).clears_at_s(product, number)
 
     def due_rounds(self, after_s: int, until_s: int) -> list[DueRound]:
         """Forward rounds with ``after_s < clearing instant <= until_s``, in time order."""
@@ -47,27 +61,46 @@ class Market:
         return due[0][0]
 
     def run(self, due: DueRound) -> AuctionRecord | None:
-        """Runs a round; None where no open order takes part and there is nothing to publish.
+        """Runs a round; None where there is nothing to publish.
 
-        The last round of a product is published whenever positions exist, so that they can be shown final.
+        Published is a round in which an open bid takes part, one that shows a published bid replaced or withdrawn, so
+        that its collateral comes free, and the last round of a product with positions or a standing on-chain order,
+        so that they can be shown final.
         """
-        number = due.product.number
+        number, cleared_at_s = due.product.number, due.cleared_at_s
         is_last = due.number == self._calendar.schedule(due.product.length).last_round(due.product)
+        entries = self.book.entries(number, due.number, cleared_at_s)
         record = None
-        if self.book.has_open_orders(number, due.number) or (is_last and self.book.positions(number)):
-            previous = self.book.last_auction_hash(number)
-            this = Round(number, due.number, due.cleared_at_s, previous)
-            record = run_round(this, self.book.entries(number, due.number))
-            self.book.keep(record, interval_of(due.cleared_at_s))
+        if entries and self._is_published(due, entries, is_last):
+            record = run_round(Round(number, due.number, cleared_at_s, self.book.last_auction_hash(number)), entries)
+            self.book.keep(record, interval_of(cleared_at_s))
             self.book.move(record)
+        if entries:
+            self.book.release(number, due.number, cleared_at_s)
         if is_last:
             self.book.close(number)
         return record
 
-    def run_spot(self, settled: int, deviations_wh: dict[int, int], price: int, cleared_at_s: int) -> AuctionRecord:
-        """Trades the deviations of interval ``settled``; always published, also when nobody deviates."""
-        product = Product(settled, 1).number
-        this = Round(product, SPOT_ROUND, cleared_at_s, self.book.last_auction_hash(product))
-        record = run_shared_round(this, deviations_wh, price)
+    def _is_published(self, due: DueRound, entries: Sequence[Entry], is_last: bool) -> bool:
+        number = due.product.number
+        if any(entry.offered_wh(due.cleared_at_s) for entry in entries):
+            return True
+        if is_last and (
+            self.book.positions(number) or self.book.has_forced_orders(number, due.number, due.cleared_at_s)
+        ):
+            return True
+        return self.book.has_replaced_slots(number, entries, due.number)
+
+    def run_spot(self, settled: int, deviations_wh: Mapping[int, int], price: int, cleared_at_s: int) -> AuctionRecord:
+        """Trades the deviations of interval ``settled``; always published, also when nobody deviates.
+
+        ``price`` is the community price, at which a shared spot round trades; an auctioned one finds its own.
+        """
+        this = Round(Product(settled, 1).number, SPOT_ROUND, cleared_at_s, NO_ROUND_BEFORE)
+        if self._config.spot_rule == AuctionRule.SPOT_AUCTION:
+            tariffs = (self._config.tariff_import, self._config.tariff_export)
+            record = run_auctioned_round(this, deviations_wh, self.standing.valid_in(settled), tariffs)
+        else:
+            record = run_shared_round(this, deviations_wh, price)
         self.book.keep(record, interval_of(cleared_at_s))
         return record

@@ -61,10 +61,11 @@ class SlotColumns:
 
 
 class SlotsTree:
-    """All levels of the tree, for its root and its paths."""
+    """All levels of the tree, for its root and its paths, under an auction with that price, side and instant."""
 
-    def __init__(self, slots: SlotColumns, price: int, long_side: int) -> None:
-        self._levels: list[tuple[Integers, NDArray[np.void]]] = [(slots.account, _leaves(slots, price, long_side))]
+    def __init__(self, slots: SlotColumns, price: int, long_side: int, cleared_at_s: int) -> None:
+        leaves = _leaves(slots, price, long_side, cleared_at_s)
+        self._levels: list[tuple[Integers, NDArray[np.void]]] = [(slots.account, leaves)]
         for _ in range(DEPTH):
             self._levels.append(_level_above(*self._levels[-1]))
 
@@ -91,7 +92,7 @@ class SlotsTree:
         return Node(row["hash"].tobytes(), int(row["a"]), int(row["b"]), int(row["c"]))
 
 
-def _leaves(slots: SlotColumns, price: int, long_side: int) -> NDArray[np.void]:
+def _leaves(slots: SlotColumns, price: int, long_side: int, cleared_at_s: int) -> NDArray[np.void]:
     rows = np.zeros(slots.account.size, _SLOT)
     rows["tag"] = LEAF_TAG
     rows["product"] = slots.product
@@ -108,6 +109,7 @@ def _leaves(slots: SlotColumns, price: int, long_side: int) -> NDArray[np.void]:
     nodes["b"] = np.where(buying, 0, slots.fill_wh)
     if long_side != LongSide.NONE:
         at_margin = (slots.limit_price == price) & (buying == (long_side == LongSide.BUY))
+        at_margin &= slots.expiry_s >= cleared_at_s
         nodes["c"] = np.where(at_margin, slots.quantity_wh - slots.filled_before_wh, 0)
     return nodes
 

@@ -3,13 +3,15 @@
     price = base * (0.3 demand + 0.3 supply + 0.2 time + 0.2 stability)
 
 Each factor is an integer in permille around 1000, bounded to 500 … 1500, and computed from inputs that stand in
-the public record, so that anybody recomputes the price to the last micro. The result lies between feed-in and
-retail tariff.
+the public record, so that anybody recomputes the price to the last micro. The result lies inside the price oracle's
+collar, as far as that lies between feed-in and retail tariff.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+
+from contracts.units import PRICE_LIMIT_MICRO_PER_KWH
 
 ONE = 1_000
 LOWEST, HIGHEST = 500, 1_500
@@ -33,6 +35,7 @@ class PriceInputs:
 
     ``norm_*`` are the feeder's usual demand and supply; ``forecast_supply_w`` is what the weather lets expect.
     ``history_price`` is the usual price at this time of day and ``history_mean`` over the day; 0 where unknown.
+    ``collar_floor`` and ``collar_cap`` are the oracle's; without one, the bounds of any price.
     """
 
     base_price: int
@@ -48,6 +51,8 @@ class PriceInputs:
     history_mean: int
     frequency_mhz: int
     voltage_mv: int
+    collar_floor: int = -PRICE_LIMIT_MICRO_PER_KWH
+    collar_cap: int = PRICE_LIMIT_MICRO_PER_KWH
 
     def to_record(self) -> dict[str, int]:
         """The form in which the inputs are published."""
@@ -88,8 +93,9 @@ def price_factors(inputs: PriceInputs) -> PriceFactors:
 
 
 def community_price(inputs: PriceInputs) -> int:
-    """The price in micro-currency per kWh, rounded down, between feed-in and retail."""
+    """The price in micro-currency per kWh, rounded down, inside the collar and between feed-in and retail."""
     factors = price_factors(inputs)
     weighted = 3 * factors.demand + 3 * factors.supply + 2 * factors.time + 2 * factors.stability
     price = inputs.base_price * weighted // (10 * ONE)
+    price = max(inputs.collar_floor, min(inputs.collar_cap, price))
     return max(inputs.tariff_export, min(inputs.tariff_import, price))

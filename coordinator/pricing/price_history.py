@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.interval import INTERVALS_PER_DAY
+from contracts.units import PRICE_LIMIT_MICRO_PER_KWH
 from coordinator.config import MarketConfig
 from coordinator.pricing.community_price import PriceInputs, community_price, price_factors
 from coordinator.store.store import Store
@@ -41,15 +42,18 @@ class PriceHistory:
             demand_w=demand_w,
             norm_demand_w=self._market.norm_demand_w or (self._mean("demand_w", since, interval) if enough else 0),
             supply_w=supply_w,
-            forecast_supply_w=self._store.integer(
-                "SELECT value FROM quotes WHERE name = 'weather_supply_w'", default=supply_w
-            ),
+            forecast_supply_w=self._quote("weather_supply_w", supply_w),
             norm_supply_w=self._market.norm_supply_w or (self._mean("supply_w", since, interval) if enough else 0),
             history_price=self._mean("price", since, interval, same_hour) if known >= INTERVALS_PER_DAY else 0,
             history_mean=self._mean("price", since, interval) if known >= INTERVALS_PER_DAY else 0,
             frequency_mhz=frequency_mhz or 0,
             voltage_mv=voltage_mv or 0,
+            collar_floor=self._quote("price_floor", -PRICE_LIMIT_MICRO_PER_KWH),
+            collar_cap=self._quote("price_cap", PRICE_LIMIT_MICRO_PER_KWH),
         )
+
+    def _quote(self, name: str, default: int) -> int:
+        return self._store.integer("SELECT value FROM quotes WHERE name = ?", name, default=default)
 
     def _mean(self, column: str, since: int, until: int, hour: int | None = None) -> int:
         sql = f"SELECT SUM({column}) / COUNT(*) FROM prices WHERE interval >= ? AND interval < ?"

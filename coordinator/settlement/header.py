@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from contracts.batch import AuctionRecord, BatchRecord
+from contracts.commitments import Commitment
 from contracts.eip712 import Domain
 from contracts.header_rules import FIRST_HEADER_PREVIOUS, header_digest
 from contracts.leaves import BalanceLeaf
@@ -21,6 +22,7 @@ def batch_record(
     forward: Sequence[AuctionRecord],
     metered: Sequence[MeteredAccount],
     balances: Sequence[BalanceLeaf],
+    commitments: Mapping[int, tuple[Commitment, ...]],
     price_inputs: dict[str, int],
 ) -> BatchRecord:
     """The record of header ``interval``: the spot round first, the forward auctions by product and round."""
@@ -31,6 +33,7 @@ def batch_record(
         tuple(m.leaf for m in metered),
         tuple(m.reading for m in metered),
         tuple(balances),
+        tuple(commitments.get(leaf.account, ()) for leaf in balances),
         price_inputs,
     )
 

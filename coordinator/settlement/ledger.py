@@ -6,23 +6,27 @@ result    = -(contracted cost + spot cost + supplier cost)         all results, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord
+from contracts.commitments import Commitment, commitments_hash, intervals_left, reserved_nano
+from contracts.envelope import Envelope, open_envelope
 from contracts.interval import PRODUCT_LENGTHS, Product, product_covering
-from contracts.leaves import BalanceLeaf, MeterLeaf, settlement_delta_nano
+from contracts.leaves import BalanceLeaf, MeterLeaf, meter_leaf, reading_commitment, settlement_delta_nano
 from contracts.messages import SUPPLIER
+from contracts.meter_rules import NO_READING, SETTLEMENT_METER
 from contracts.units import amount_nano
 from coordinator.config import MarketConfig
 from coordinator.effects import Alarm
-from coordinator.settlement.reserve import bid_reserve_nano, position_reserve_nano, reserve_nano
 from coordinator.store.store import Store
 
-NO_READING = bytes(32)
 INTERVALS_PER_HOUR = 4
-SETTLEMENT_METER = 0
-"""The meter number whose registers count for money; others are for information."""
+RESERVE_SHOWN_LIMIT_NANO = 2**63 - 1
+"""What the store's column for people holds; the leaf itself has 128 bits."""
+
+Contracted = Mapping[int, tuple[int, int]]
+"""``{product length: (energy Wh, cost nano)}`` of one account in one interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +61,14 @@ class Ledger:
         """The meter leaf of every account with registers or contracts for ``interval``, by account.
 
         The newest reading up to the end of the interval counts; without one the registers stay and the energy
-        comes with the next reading. A first reading is the baseline and meters nothing.
+        comes with the next reading. A first reading is the baseline and meters nothing. Who was read once keeps a
+        leaf for ever.
         """
         before = self._registers()
         readings = self._newest_readings(interval)
         contracted = self.contracted(interval)
         return [
-            self._metered(
-                account, interval, before.get(account), readings.get(account), contracted.get(account, (0, 0))
-            )
+            self._metered(account, interval, before.get(account), readings.get(account), contracted.get(account, {}))
             for account in sorted({*before, *readings, *contracted} - {SUPPLIER})
         ]
 
@@ -74,54 +77,52 @@ class Ledger:
         account: int,
         interval: int,
         before: tuple[int, int, bytes, int] | None,
-        reading: tuple[int, int, bytes, int] | None,
-        contracted: tuple[int, int],
+        reading: tuple[int, int, int] | None,
+        contracted: Contracted,
     ) -> MeteredAccount:
         imported, exported, reading_hash, moved_in = before or (0, 0, NO_READING, interval)
         metered_wh, envelope, refused = 0, b"", False
-        if reading is not None and (before is None or reading[2] != reading_hash):
-            new_import, new_export, new_hash, inbox_id = reading
+        if reading is not None:
+            new_import, new_export, inbox_id = reading
             gained = (new_import - imported, new_export - exported)
             most_wh = self._market.connection_limit_w * (interval - moved_in) // INTERVALS_PER_HOUR
             refused = before is not None and max(gained) > most_wh
             if before is None or (min(gained) >= 0 and not refused):
                 metered_wh = 0 if before is None else gained[0] - gained[1]
-                imported, exported, reading_hash = new_import, new_export, new_hash
+                imported, exported = new_import, new_export
                 envelope = self._store.input_payload(inbox_id)
-        contracted_wh, cost_nano = contracted
-        leaf = MeterLeaf(
-            account, imported, exported, contracted_wh, cost_nano, 0, metered_wh - contracted_wh, reading_hash
-        )
+                reading_hash = _committed(envelope)
+        contracted_wh = sum(wh for wh, _ in contracted.values())
+        leaf = meter_leaf(account, (imported, exported), contracted, 0, metered_wh - contracted_wh, reading_hash)
         return MeteredAccount(leaf, metered_wh, envelope, refused)
 
     def _registers(self) -> dict[int, tuple[int, int, bytes, int]]:
         rows = self._store.rows("SELECT account, import_wh, export_wh, reading_hash, interval FROM registers")
         return {a: (i, e, bytes(h), moved_in) for a, i, e, h, moved_in in rows}
 
-    def _newest_readings(self, interval: int) -> dict[int, tuple[int, int, bytes, int]]:
+    def _newest_readings(self, interval: int) -> dict[int, tuple[int, int, int]]:
         """The reading of the latest interval; of two for one interval, the one that was signed later."""
         rows = self._store.rows(
-            "SELECT account, import_wh, export_wh, hash, inbox_id FROM settlement_readings"
+            "SELECT account, import_wh, export_wh, inbox_id FROM settlement_readings"
             " WHERE meter = ? AND interval <= ? AND interval > COALESCE("
             "   (SELECT r.interval FROM registers r WHERE r.account = settlement_readings.account), -1)"
             " ORDER BY interval, epoch, sequence",
             SETTLEMENT_METER,
             interval,
         )
-        return {row[0]: (row[1], row[2], row[3], row[4]) for row in rows}
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
-    def contracted(self, interval: int) -> dict[int, tuple[int, int]]:
-        """``{account: (energy Wh, cost nano)}`` of all positions that deliver in ``interval``."""
-        total: dict[int, tuple[int, int]] = {}
+    def contracted(self, interval: int) -> dict[int, dict[int, tuple[int, int]]]:
+        """``{account: {product length: (energy Wh, cost nano)}}`` of all positions that deliver in ``interval``."""
+        found: dict[int, dict[int, tuple[int, int]]] = {}
         for length in PRODUCT_LENGTHS:
             rows = self._store.rows(
                 "SELECT account, position_wh, cost_nano FROM positions WHERE product = ?",
                 product_covering(interval, length).number,
             )
             for account, wh, cost in rows:
-                held = total.get(account, (0, 0))
-                total[account] = (held[0] + wh, held[1] + cost)
-        return total
+                found.setdefault(account, {})[length] = (wh, cost)
+        return found
 
     def settle(self, interval: int, metered: list[MeteredAccount], spot: AuctionRecord) -> None:
         """Moves registers and balances by one interval and writes the statements."""
@@ -170,27 +171,18 @@ class Ledger:
             -amount_nano(alone, account.metered_wh),
         )  # fmt: skip
 
-    def balance_leaves(self, settled: int) -> tuple[BalanceLeaf, ...]:
-        """Every account's balance with its reserve after ``settled`` is settled, by account."""
+    def balance_leaves(self, settled: int, lists: Mapping[int, tuple[Commitment, ...]]) -> tuple[BalanceLeaf, ...]:
+        """Every account's balance after ``settled`` is settled with its reserve, the sum of its list; by account."""
+        for account in lists:
+            self._balance(account)
         rows = self._store.rows("SELECT account, cumulative_nano FROM balances ORDER BY account")
-        bids: dict[int, list[tuple[int, int, int, int]]] = {}
-        for account, product, side, open_wh, limit in self._store.rows(
-            "SELECT account, product, side, quantity_wh - filled_wh, limit_price FROM bids WHERE live = 1"
-        ):
-            length = Product.from_number(product).length
-            bids.setdefault(account, []).append((side, open_wh, limit, length))
-        positions: dict[int, list[tuple[int, int, int]]] = {}
-        held_rows = self._store.rows("SELECT account, product, position_wh, cost_nano FROM positions")
-        for account, number, wh, cost in held_rows:
-            left = _intervals_left(Product.from_number(number), settled)
-            positions.setdefault(account, []).append((wh, cost, left))
         leaves = []
         for account, cumulative in rows:
-            number = account
-            held = reserve_nano(bids.get(number, ()), positions.get(number, ()), self._market.tariff_import)
-            leaves.append(BalanceLeaf(number, cumulative, held))
+            held = lists.get(account, ())
+            leaves.append(BalanceLeaf(account, cumulative, reserved_nano(held, settled), commitments_hash(held)))
         self._store.run_many(
-            "UPDATE balances SET reserved_nano = ? WHERE account = ?", [(b.reserved_nano, b.account) for b in leaves]
+            "UPDATE balances SET reserved_nano = ? WHERE account = ?",
+            [(min(leaf.reserved_nano, RESERVE_SHOWN_LIMIT_NANO), leaf.account) for leaf in leaves],
         )
         return tuple(leaves)
 
@@ -199,36 +191,13 @@ class Ledger:
         rows = self._store.rows("SELECT DISTINCT product FROM positions")
         for (number,) in rows:
             product = Product.from_number(number)
-            if _intervals_left(product, settled) == 0:
+            if intervals_left(product, settled) == 0:
                 self._store.run("DELETE FROM positions WHERE product = ?", product.number)
 
-    def free_nano(self, account: int) -> int:
-        """Cash that an account may still put at stake: deposits, results and reserves as of now."""
-        cash = self._store.integer(
-            "SELECT p.deposited_nano - p.withdrawn_nano + COALESCE(b.cumulative_nano, 0) FROM participants p"
-            " LEFT JOIN balances b USING (account) WHERE account = ?",
-            account,
-        )
-        return cash - self._open_reserve_nano(account)
 
-    def _open_reserve_nano(self, account: int) -> int:
-        tariff = self._market.tariff_import
-        settled = self._store.mark("settled_interval", -1)
-        bids = sum(
-            bid_reserve_nano(s, q, p, Product.from_number(n).length, tariff)
-            for n, s, q, p in self._store.rows(
-                "SELECT product, side, quantity_wh - filled_wh, limit_price FROM bids WHERE account = ? AND live = 1",
-                account,
-            )
-        )
-        held = sum(
-            position_reserve_nano(wh, cost, _intervals_left(Product.from_number(n), settled), tariff)
-            for n, wh, cost in self._store.rows(
-                "SELECT product, position_wh, cost_nano FROM positions WHERE account = ?", account
-            )
-        )
-        return bids + held
-
-
-def _intervals_left(product: Product, settled: int) -> int:
-    return max(0, product.first_interval + product.length - max(product.first_interval, settled + 1))
+def _committed(envelope: bytes) -> bytes:
+    """What a leaf carries for the reading in a packed envelope from the inbox."""
+    opened = open_envelope(envelope)
+    if not isinstance(opened, Envelope):
+        raise ValueError("the inbox holds a reading that is no envelope")
+    return reading_commitment(opened.message.struct_hash(), opened.signature)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord, BatchRecord
 from contracts.eip712 import keccak
-from contracts.messages import Header
+from contracts.messages import Bid, Header
 from contracts.signature import Signer
 from coordinator.config import MarketConfig
+from coordinator.settlement.collateral import Collateral
 from coordinator.settlement.header import HeaderChain, batch_record, header_of
 from coordinator.settlement.ledger import Ledger, MeteredAccount
-from coordinator.settlement.reserve import bid_reserve_nano
 from coordinator.store.store import Store
 
 
@@ -31,15 +31,15 @@ class Settlement:
 
     def __init__(self, store: Store, config: MarketConfig, sign: Signer) -> None:
         self.ledger = Ledger(store, config)
+        self.collateral = Collateral(store, config)
         self.headers = HeaderChain(store, config.domain)
         self._store = store
         self._config = config
         self._sign = sign
 
-    def covers(self, account: int, side: int, open_wh: int, limit_price: int, intervals: int, freed_nano: int) -> bool:
-        """Whether deposit and results cover one more bid, which frees ``freed_nano`` of an old one."""
-        needed = bid_reserve_nano(side, open_wh, limit_price, intervals, self._config.tariff_import)
-        return needed <= self.ledger.free_nano(account) + freed_nano
+    def covers(self, bid: Bid) -> bool:
+        """Whether deposit and results cover one more bid at its worst."""
+        return self.collateral.covers(bid)
 
     def close(
         self,
@@ -54,8 +54,9 @@ class Settlement:
         self.ledger.settle(settled, metered, spot)
         self.ledger.forget_delivered(settled)
         self._store.set_mark("settled_interval", settled)
-        balances = self.ledger.balance_leaves(settled)
-        record = batch_record(interval, spot, forward, metered, balances, price_inputs)
+        lists = self.collateral.lists(interval, settled, forward)
+        balances = self.ledger.balance_leaves(settled, lists)
+        record = batch_record(interval, spot, forward, metered, balances, lists, price_inputs)
         packed = record.to_bytes()
         header = header_of(record, keccak(packed), self.headers.previous_digest(), self._config)
         signature = self.headers.keep(header, self._sign, packed)

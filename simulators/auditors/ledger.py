@@ -1,6 +1,6 @@
 """Holds the coordinator's books against the reference ledger's: round by round, interval by interval, to the last nano.
 
-From a published record it takes only what depends on arrival: which signed version took part in a round, and which
+From a published record it takes only what depends on arrival: which signed version was shown in a round, and which
 signed reading stood behind an account. Receipts and acknowledgements bound both: what was promised must be there.
 """
 
@@ -10,11 +10,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from contracts.interval import INTERVAL_S, Product
-from contracts.messages import Acknowledgement, Bid, Receipt, SettlementReading, Stream
+from contracts.messages import (
+    Acknowledgement,
+    AuctionRule,
+    Bid,
+    Receipt,
+    SettlementReading,
+    StandingOrder,
+    Stream,
+)
 from contracts.topics import Leaf, parse_topic
 from simulators.auditors.auditor import Findings, Opened, account_named
 from simulators.faults import CrashPoint
-from simulators.reference_ledger import SUPPLIER, ReferenceLedger, SignedBid
+from simulators.reference_ledger import SUPPLIER, Owed, ReferenceLedger, SignedBid, SignedLimits
 from simulators.world_events import (
     Happened,
     HomeSaid,
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
     from simulators.world import World
 
 CLOSE_DELAY_S = 5
+LENGTH_NAMES = ("quarter", "hour", "day", "week")
+COMMITMENT_BYTES = 40
+"""A published commitment: 8 bytes of product, 16 of open bid, 16 of position for each interval."""
 
 
 def _closes_at_s(interval: int) -> int:
@@ -43,7 +54,14 @@ class LedgerAuditor:
         self._findings = Findings("ledger")
         self._open = Opened()
         self._refused: set[int] = set()
-        self._reference = ReferenceLedger(world.market.tariff_import, world.market.tariff_export)
+        market = world.market
+        self._reference = ReferenceLedger(
+            market.tariff_import, market.tariff_export,
+            {length: schedule.closes_before_s for length, schedule in market.calendar.schedules},
+            market.spot_rule == AuctionRule.SPOT_AUCTION,
+        )  # fmt: skip
+        self._limits: dict[tuple[int, int], SignedLimits] = {}
+        self._promised_limits: dict[tuple[int, int], int] = {}
         self._readings: dict[bytes, SettlementReading] = {}
         self._named: dict[tuple[int, int, int], SettlementReading] = {}
         self._acknowledged: dict[int, dict[int, int]] = {}
@@ -84,6 +102,9 @@ class LedgerAuditor:
             self._reference.bids.setdefault(
                 key, SignedBid(*key, message.side, message.quantity_wh, message.limit_price, message.expiry_s)
             )
+        elif isinstance(message, StandingOrder):
+            limits = (message.max_buy_price, message.min_sell_price, message.valid_from_s, message.valid_until_s)
+            self._limits[message.account, message.version] = SignedLimits(message.account, message.version, *limits)
         elif isinstance(message, SettlementReading):
             self._readings[payload] = message
             self._named[message.account, message.epoch, message.sequence] = message
@@ -97,6 +118,8 @@ class LedgerAuditor:
                 self._findings.add(f"a receipt for version {message.version} that account {message.account} never bid")
             else:
                 bid.promised_round = message.round
+        elif isinstance(message, Receipt):
+            self._promised_limits[message.account, message.version] = message.clears_at_s
         elif isinstance(message, Acknowledgement) and (message.stream, message.meter) == (Stream.SETTLEMENT, 0):
             reading = self._named.get((message.account, message.epoch, message.first_sequence))
             if reading is None:
@@ -120,8 +143,11 @@ class LedgerAuditor:
         auction = {name: int(record["auction"][name]) for name in ("product", "round", "cleared_at_s", "price")}
         name = f"round {auction['round']} of product {auction['product']}"
         slots = [{n: int(v) for n, v in s.items() if n != "signature_hash"} for s in record["slots"]]
-        versions = {s["account"]: s["version"] for s in slots if s["quantity_wh"]}
+        versions = {s["account"]: s["version"] for s in slots}
         reference = self._reference
+        filled = {
+            (b.account, b.version): b.filled_wh for b in reference.bids.values() if b.product == auction["product"]
+        }
         outcome, faults = reference.run_round(auction["product"], auction["round"], auction["cleared_at_s"], versions)
         for fault in faults:
             self._findings.add(fault)
@@ -130,6 +156,8 @@ class LedgerAuditor:
         for slot in slots:
             if slot["fill_wh"] != outcome.fills.get(slot["account"], 0):
                 self._findings.add(f"{name}: account {slot['account']} got {slot['fill_wh']} Wh, not {outcome.fills}")
+            if slot["filled_before_wh"] != filled.get((slot["account"], slot["version"]), 0):
+                self._findings.add(f"{name}: account {slot['account']} was not filled {slot['filled_before_wh']} Wh")
             held = reference.positions.get((slot["account"], slot["product"]), (0, 0))
             if (slot["position_wh"], slot["position_cost_nano"]) != held:
                 self._findings.add(f"{name}: account {slot['account']} does not hold {held}")
@@ -152,20 +180,57 @@ class LedgerAuditor:
             if due and max(due) > self._used.get(account, -1) and not excused:
                 self._findings.add(f"interval {settled}: an acknowledged reading of account {account} is left out")
         before = {a: self._reference.contracted(a, settled) for a in self._world.deposits}
-        judged = self._reference.settle(settled, readings, int(document["auctions"][0]["auction"]["price"]))
+        spot = document["auctions"][0]
+        price = int(spot["auction"]["price"])
+        judged = self._reference.settle(settled, readings, price, self._limits_shown(settled, spot))
+        if self._reference.spot_price != price:
+            self._findings.add(f"interval {settled}: spot at {price}, the reference at {self._reference.spot_price}")
         leaves = {int(leaf["account"]): leaf for leaf in document["meters"]}
         if set(leaves) != set(judged):
             self._findings.add(f"interval {settled}: meters of {sorted(leaves)}, not of {sorted(judged)}")
         for account, leaf in leaves.items():
             if int(leaf["deviation_wh"]) != judged.get(account, (0, 0))[1]:
                 self._findings.add(f"interval {settled}: account {account} deviates by {judged.get(account)}")
-            if (int(leaf["contracted_wh"]), int(leaf["contracted_cost_nano"])) != before.get(account, (0, 0)):
+            told = tuple((int(leaf[f"{name}_wh"]), int(leaf[f"{name}_cost_nano"])) for name in LENGTH_NAMES)
+            if told != before.get(account):
                 self._findings.add(f"interval {settled}: account {account} has contracted {before.get(account)}")
+        self._balances(interval, document)
+
+    def _limits_shown(self, settled: int, spot: dict[str, Any]) -> dict[int, SignedLimits]:
+        """The standing orders that a spot round says it used; named where another one was promised or in force."""
+        if not self._reference.auctioned:
+            return {}
+        starts_at_s, cleared_at_s = settled * INTERVAL_S, int(spot["auction"]["cleared_at_s"])
+        shown: dict[int, SignedLimits] = {}
+        for slot in spot["slots"]:
+            account, version = int(slot["account"]), int(slot["version"])
+            if version:
+                limits = self._limits.get((account, version))
+                if limits is None or not limits.holds_at(starts_at_s):
+                    self._findings.add(f"interval {settled}: standing order {version} of {account} is not in force")
+                else:
+                    shown[account] = limits
+            for (holder, promised), from_s in self._promised_limits.items():
+                due = holder == account and promised > version and from_s <= cleared_at_s
+                if due and self._limits[holder, promised].holds_at(starts_at_s):
+                    self._findings.add(f"interval {settled}: {account} has a receipt for {promised}, not {version}")
+        return shown
+
+    def _balances(self, interval: int, document: dict[str, Any]) -> None:
         published = {int(b["account"]): int(b["cumulative_nano"]) for b in document["balances"]}
         ours = self._reference.balances
         for account in {*published, *ours}:
             if published.get(account, 0) != ours.get(account, 0):
-                self._findings.add(f"interval {settled}: balance of {account} is {published.get(account)}, not {ours}")
+                self._findings.add(f"header {interval}: balance of {account} is {published.get(account)}, not {ours}")
+        lists = self._reference.reserves(interval)
+        for account in set(lists) - set(published):
+            self._findings.add(f"header {interval}: account {account} owes and has no balance")
+        for leaf, packed in zip(document["balances"], document["commitments"], strict=True):
+            account, mine = int(leaf["account"]), lists.get(int(leaf["account"]), [])
+            if _opened(bytes.fromhex(packed[2:])) != mine:
+                self._findings.add(f"header {interval}: account {account} owes {mine}")
+            if int(leaf["reserved_nano"]) != self._reference.reserve_nano(mine):
+                self._findings.add(f"header {interval}: the reserve of account {account} is not the sum of its list")
 
     def _judge_bids(self, before_s: int) -> None:
         """No bid that was accepted before that second was beyond the collateral of its moment."""
@@ -210,3 +275,13 @@ class LedgerAuditor:
         if {(a, i): r for a, i, r in rows} != self._reference.results:
             self._findings.add("the statements are not the reference's")
         return self._findings.texts()
+
+
+def _opened(packed: bytes) -> list[tuple[int, Owed]]:
+    """A published list of commitments."""
+    found = []
+    for at in range(0, len(packed), COMMITMENT_BYTES):
+        product = int.from_bytes(packed[at : at + 8], "big")
+        bid = int.from_bytes(packed[at + 8 : at + 24], "big")
+        found.append((product, (bid, int.from_bytes(packed[at + 24 : at + COMMITMENT_BYTES], "big"))))
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from contracts.messages import SUPPLIER
+from contracts.messages import SUPPLIER, AuctionRule
 from coordinator.pricing.community_price import PriceInputs, community_price
 from simulators.auditors.auditor import Findings
 from simulators.world_events import RecordPublished, WorldEvent
@@ -22,12 +22,13 @@ class MoneyAuditor:
         self._findings = Findings("money")
 
     def observe(self, event: WorldEvent) -> None:
-        """Each published price follows from its published inputs; each published balance sheet sums to zero."""
+        """Each shared spot price follows from its published inputs; each published balance sheet sums to zero."""
         if not isinstance(event, RecordPublished):
             return
         document = json.loads(event.record)
-        price = int(document["auctions"][0]["auction"]["price"])
-        if price != community_price(PriceInputs(**document["price_inputs"])):
+        spot = document["auctions"][0]["auction"]
+        follows = int(spot["price"]) == community_price(PriceInputs(**document["price_inputs"]))
+        if int(spot["rule"]) == AuctionRule.SPOT_SHARED and not follows:
             self._findings.add(f"the community price of header {event.interval} does not follow from its inputs")
         if sum(int(leaf["cumulative_nano"]) for leaf in document["balances"]):
             self._findings.add(f"the balances of header {event.interval} do not sum to zero")

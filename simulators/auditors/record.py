@@ -42,7 +42,7 @@ class RecordAuditor:
     def verdict(self) -> list[str]:
         """Every fault a stranger finds."""
         world = self._world
-        rules = AuditRules(world.market.domain, world.market.grace, world.keys)
+        rules = AuditRules(world.market.domain, world.market.terms, world.keys)
         state = AuditState()
         for interval, header in sorted(self._headers.items()):
             packed = self._records.get(interval)

@@ -28,7 +28,7 @@ class SignatureAuditor:
         self._findings = Findings("signatures")
         self._open = Opened()
         self._bodies: dict[tuple[object, ...], bytes] = {}
-        self._receipts: dict[tuple[int, int, int], tuple[bytes, int]] = {}
+        self._receipts: dict[tuple[int, int, int], tuple[bytes, int, int]] = {}
         self._seen: set[bytes] = set()
         self._proofs: set[bytes] = set()
         self._heard: dict[int, bytes] = {}
@@ -82,7 +82,7 @@ class SignatureAuditor:
             self._findings.add(f"the operator said something under {topic} that it has not signed")
         elif isinstance(envelope.message, Receipt):
             receipt = envelope.message
-            promise = (receipt.bid_hash, receipt.round)
+            promise = (receipt.bid_hash, receipt.round, receipt.clears_at_s)
             if self._receipts.setdefault((receipt.account, receipt.product, receipt.version), promise) != promise:
                 self._findings.add(f"two receipts for version {receipt.version} of account {receipt.account}")
 

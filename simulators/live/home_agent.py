@@ -13,6 +13,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 from contracts.interval import DAY_S, INTERVAL_S, interval_of
+from contracts.messages import AuctionRule
 from contracts.units import PRICE_TICK_MICRO_PER_KWH
 from coordinator.config import MarketConfig
 from coordinator.shell.clock import ScaledClock
@@ -107,6 +108,7 @@ chain_id = {site.market.domain.chain_id}
 settlement = "0x{site.market.domain.contract.hex()}"
 operator = "0x{site.market.operator.hex()}"
 grace = {site.market.grace}
+spot_rule = "{"auction" if site.market.spot_rule == AuctionRule.SPOT_AUCTION else "shared"}"
 
 [key]
 file = "home.key"

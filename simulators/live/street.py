@@ -31,7 +31,8 @@ from coordinator.shell.alarms import AlarmLog
 from coordinator.shell.broker import EmbeddedBroker
 from coordinator.shell.chain import SettlementChain
 from coordinator.shell.clock import ScaledClock
-from coordinator.shell.deployment import Deployment, DeploymentTerms, StreetAccount, deploy, open_street
+from coordinator.shell.deployment import Deployment, StreetAccount, deploy, open_street
+from coordinator.shell.deployment_profile import DeploymentProfile, load_profile
 from coordinator.shell.external_broker import ExternalBroker
 from coordinator.shell.ingest_port import IngestBroker
 from coordinator.shell.runtime import CoordinatorRuntime
@@ -141,12 +142,24 @@ async def play(settings: StreetSettings, progress: Progress = lambda _, __: None
     return run
 
 
+def street_profile() -> DeploymentProfile:
+    """All contracts, with the street's calendar and a window that ends within the day."""
+    return load_profile("test").with_terms(
+        settlement={
+            "finality_window_s": FINALITY_WINDOW_S,
+            "grace_intervals": DEFAULT_GRACE_INTERVALS,
+            "calendar": "street",
+        },
+        trading={"inclusion_delay_s": STREET_CALENDAR.schedule(1).every_s},
+        demands={"answer_window_s": FINALITY_WINDOW_S // 3},
+    )
+
+
 def _deploy(
     settings: StreetSettings, rpc_url: str, operator_key: bytes, plans: list[HomePlan]
 ) -> tuple[Deployment, list[int]]:
-    terms = DeploymentTerms(finality_window_s=FINALITY_WINDOW_S, grace_intervals=DEFAULT_GRACE_INTERVALS)
     note = settings.out / "deployment.json"
-    deployment = deploy(rpc_url, DEV_KEY, address_of(operator_key), note, terms)
+    deployment = deploy(rpc_url, DEV_KEY, address_of(operator_key), note, street_profile())
     street_accounts = [
         StreetAccount(
             address_of(secret(settings.seed, f"owner {plan.name}")),
@@ -168,7 +181,8 @@ async def _run_day(run: StreetRun, clock: ScaledClock, operator_key: bytes, prog
         alarms = AlarmLog(out=(settings.out / "alarms.log").open("w", encoding="utf-8"))
         chain = SettlementChain(
             run.rpc_url, operator_key, run.deployment.domain, settings.out / "chain-progress.json", alarms.report,
-            trading=run.deployment.trading, first_block=run.deployment.first_block,
+            trading=run.deployment.trading, demands=run.deployment.address("DataDemands"),
+            first_block=run.deployment.first_block, terms=run.market.terms,
         )  # fmt: skip
         runtime = CoordinatorRuntime(
             run.market, run.store_path, operator_key, broker, chain, clock, run.record_dir, alarms

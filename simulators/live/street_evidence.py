@@ -9,6 +9,7 @@ from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 
 from contracts.artifacts import load
+from contracts.audit import ForcedOrder
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S
 from contracts.messages import Bid, Header, ReadingFlag, SettlementReading
@@ -39,10 +40,10 @@ def gather(run: StreetRun) -> Evidence:
     forced = {}
     for log in trading.events.ForcedOrder().get_logs(from_block=0):
         bid = Bid(*_struct(log["args"]["bid"]))
-        forced[bid.version] = bid
+        forced[bid.account, bid.version] = ForcedOrder(bid)
     return Evidence(
         run.market.domain,
-        run.market.grace,
+        run.market.terms,
         headers,
         {int(path.stem): path.read_bytes() for path in run.record_dir.glob("*.json")},
         {int(log["args"]["account"]): bytes.fromhex(log["args"]["key"][2:]) for log in opened},

@@ -14,11 +14,16 @@ from contracts.clearing_rules import (
     AuctionFault,
     SlotFault,
 )
+from contracts.commitments import ReserveFault
+from contracts.demands import Question
 from contracts.eip712 import camel_case, layout
 from contracts.evidence import Lie, Tree
 from contracts.header_rules import BalanceFault, PlacementFault
 from contracts.messages import MESSAGES, AuctionRule, LongSide, Side
+from contracts.meter_rules import ReadingFault, RegisterFault
+from contracts.round_rules import CarryFault, ForcedFault, OrderFault, ReceiptFault, RoundFault, StandingFault
 from contracts.solidity_source import LEAVES, messages_library
+from tests.contracts.court import CommitmentFault, LeafFault, NodeFault, SignatureFault, TotalsFault
 
 
 def test_enums_have_the_same_members_in_the_same_order() -> None:
@@ -32,11 +37,20 @@ def test_enums_have_the_same_members_in_the_same_order() -> None:
     def python(kinds: Any) -> list[str]:
         return ["".join(part.capitalize() for part in kind.name.split("_")) for kind in kinds]
 
-    assert members("libraries/ClearingRules.sol", "SlotFault") == ["None", *python(SlotFault)]
-    assert members("libraries/ClearingRules.sol", "AuctionFault") == ["None", *python(AuctionFault)]
-    assert members("libraries/HeaderRules.sol", "PlacementFault") == ["None", *python(PlacementFault)]
-    assert members("libraries/HeaderRules.sol", "BalanceFault") == ["None", *python(BalanceFault)]
-    assert members("interfaces/IChallenges.sol", "Tree") == python(Tree)
+    faults: dict[str, tuple[Any, ...]] = {
+        "libraries/ClearingRules.sol": (SlotFault, AuctionFault),
+        "libraries/HeaderRules.sol": (PlacementFault, BalanceFault),
+        "libraries/RoundRules.sol": (OrderFault, RoundFault, CarryFault, ReceiptFault, ForcedFault, StandingFault),
+        "libraries/MeterRules.sol": (ReadingFault, RegisterFault),
+        "libraries/Commitments.sol": (ReserveFault, CommitmentFault),
+        "challenges/StructureFaults.sol": (NodeFault, LeafFault),
+        "challenges/ClearingChallenges.sol": (TotalsFault, SignatureFault),
+    }
+    for path, kinds in faults.items():
+        for kind in kinds:
+            assert members(path, kind.__name__) == ["None", *python(kind)]
+    assert members("challenges/Proofs.sol", "Tree") == python(Tree)
+    assert members("challenges/demands/DemandBook.sol", "Question") == python(Question)
     assert members("interfaces/ISettlement.sol", "Lie") == python(Lie)
 
 
@@ -119,6 +133,11 @@ def test_every_field_of_every_message_and_leaf_is_in_the_readme() -> None:
 
 def test_every_challenge_is_in_the_readme() -> None:
     readme = (artifacts.SOLIDITY / "README.md").read_text()
-    challenges = [e["name"] for e in artifacts.load("Settlement").abi if e.get("name", "").startswith("challenge")]
-    assert len(challenges) == 7
+    challenges = [
+        entry["name"]
+        for name in ("ClearingChallenges", "RoundChallenges", "MeterChallenges", "DataDemands")
+        for entry in artifacts.load(name).abi
+        if entry["type"] == "function" and entry["name"].startswith("challenge")
+    ]
+    assert len(challenges) == 26
     assert all(f"`{name}`" in readme for name in challenges)

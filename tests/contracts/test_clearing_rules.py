@@ -52,7 +52,7 @@ def faults_of(auction: Auction, slots: list[Slot]) -> list[object]:
     found: list[object] = []
     prefix = buy = sell = 0
     for slot in slots:
-        node = slot.node(auction.price, auction.long_side)
+        node = slot.node(auction.price, auction.long_side, auction.cleared_at_s)
         fault = slot_fault(slot, auction, prefix)
         if fault:
             found.append(fault)

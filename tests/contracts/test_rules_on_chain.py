@@ -21,15 +21,16 @@ from contracts.clearing_rules import (
 )
 from contracts.evidence import blank_struct, message_struct, node_struct
 from contracts.header_rules import BalanceFault, PlacementFault, balance_fault, placement_fault
-from contracts.interval import INTERVAL_S, SPOT_ROUND, Product
-from contracts.leaves import MeterLeaf, Slot
+from contracts.interval import INTERVAL_S, PRODUCT_LENGTHS, SPOT_ROUND, Product
+from contracts.leaves import MeterLeaf, Slot, meter_leaf
 from contracts.merkle import MerkleSumTree
 from contracts.messages import Auction, AuctionRule, Header, LongSide
-from tests.contracts.honest_batch import auction_of
+from tests.contracts.honest_market import auction_of
 from tests.contracts.local_chain import (
     GRACE,
     Chain,
     py_evm_chain,
+    terms_of,
 )
 from tests.contracts.random_cases import random_auction, random_message, random_slot
 
@@ -64,7 +65,7 @@ def test_slots_are_judged_alike(chain: Chain, lens: Contract) -> None:
         slot = random_slot(rng, rng.randrange(1, 9), auction.price, LongSide(auction.long_side))
         prefix = rng.randrange(2_000)
         if rng.random() < 0.7:  # mostly filled by the rule, so that the later faults are reached
-            order = Order(slot.account, slot.side, slot.open_wh, slot.limit_price)
+            order = Order(slot.account, slot.side, slot.offered_wh(auction.cleared_at_s), slot.limit_price)
             slot = replace(slot, fill_wh=max(rule_fill_wh(order, auction, prefix), 0))
         if rng.random() < 0.05:
             slot = replace(slot, filled_before_wh=slot.quantity_wh + 1)
@@ -84,7 +85,7 @@ def test_fills_are_computed_alike_up_to_the_largest_numbers(chain: Chain, lens: 
         auction = replace(random_auction(rng), price=price, marginal_wh=marginal, rationed_wh=rng.randrange(marginal))
         slot = replace(random_slot(rng, 1, price, LongSide.BUY), quantity_wh=rng.randrange(top), filled_before_wh=0)
         prefix = rng.randrange(2**130 if top > 10 else 50)
-        order = Order(1, slot.side, slot.open_wh, slot.limit_price)
+        order = Order(1, slot.side, slot.offered_wh(auction.cleared_at_s), slot.limit_price)
         slots.append(message_struct(slot))
         auctions.append(message_struct(auction))
         prefixes.append(prefix)
@@ -111,7 +112,7 @@ def test_auctions_are_judged_alike(chain: Chain, lens: Contract) -> None:
 
 def test_a_price_below_zero_is_rounded_down(chain: Chain, lens: Contract) -> None:
     flat = auction_of(
-        Clearing(-2, -3, 0, 1, 2, 0, 0, 0, LongSide.NONE), AuctionRule.FORWARD, Product(8, 1), 0, 0, bytes(32)
+        Clearing(-2, -3, 0, 1, 2, 0, 0, 0, LongSide.NONE), AuctionRule.FORWARD, Product(8, 1).number, 0, 0, bytes(32)
     )
     for price, fault in ((-2, 0), (-1, 1)):
         priced = replace(flat, price=price)
@@ -128,7 +129,7 @@ def test_what_the_reference_clears_has_no_fault_on_chain(chain: Chain, lens: Con
             for a in range(1, rng.randrange(2, 9))
         ]
         result, fills = clear(orders)
-        auction = auction_of(result, AuctionRule.FORWARD, Product(8, 1), 0, 0, bytes(32))
+        auction = auction_of(result, AuctionRule.FORWARD, Product(8, 1).number, 0, 0, bytes(32))
         tree = {}
         for order in orders:
             slot = Slot(
@@ -138,7 +139,7 @@ def test_what_the_reference_clears_has_no_fault_on_chain(chain: Chain, lens: Con
             slots.append(slot)
             auctions.append(message_struct(auction))
             prefixes.append(sum(node.c for node in tree.values()))
-            tree[order.account] = slot.node(result.price, result.long_side)
+            tree[order.account] = slot.node(result.price, result.long_side, auction.cleared_at_s)
         cleared.append(message_struct(auction))
         roots.append(node_struct(MerkleSumTree(tree).root))
     assert not any(chain.ask(lens, "slotFaults", [message_struct(s) for s in slots], auctions, prefixes))
@@ -162,8 +163,10 @@ def test_placements_are_judged_alike(chain: Chain, lens: Contract) -> None:
         header = replace(header, spot_price=auction.price + (rng.random() < 0.2))
         cases.append((0 if is_spot != (rng.random() < 0.05) else rng.randrange(4), auction, header))
     structs = [i for i, _, _ in cases], [message_struct(a) for _, a, _ in cases], [message_struct(h) for *_, h in cases]
-    expected = [numbered(placement_fault(i, a, h, GRACE), PlacementFault) for i, a, h in cases]
-    assert chain.ask(lens, "placementFaults", *structs, GRACE) == expected
+    for rule in (AuctionRule.SPOT_SHARED, AuctionRule.SPOT_AUCTION):
+        terms = terms_of(rule)
+        expected = [numbered(placement_fault(i, a, h, terms), PlacementFault) for i, a, h in cases]
+        assert chain.ask(lens, "placementFaults", *structs, GRACE, rule) == expected
     assert set(expected) == set(range(1 + len(PlacementFault))), "every fault was met"
 
 
@@ -177,7 +180,9 @@ def test_balances_are_judged_alike(chain: Chain, lens: Contract) -> None:
             spot_price=rng.randrange(-(2**63), 2**63) if extreme else rng.randrange(-(10**6), 10**6),
         )
         deviation = rng.choice((0, rng.randrange(-(2**62), 2**62) if extreme else rng.randrange(-999, 999)))
-        meter = MeterLeaf(5, 1, 1, 4, rng.randrange(-(2**99), 2**99), 0, deviation, bytes(32))
+        costs = [rng.randrange(-(2**99), 2**99) if extreme else rng.randrange(-99, 99) for _ in range(4)]
+        contracted = {length: (4, cost) for length, cost in zip(PRODUCT_LENGTHS, costs, strict=True)}
+        meter = meter_leaf(5, (1, 1), contracted, 0, deviation, bytes(32))
         slot = Slot(
             5, 1, 0, 0 if deviation > 0 else 1, abs(deviation), 0, 0, 0, rng.randrange(abs(deviation) + 1), 0, 0,
             bytes(32),

@@ -12,10 +12,10 @@ from eth_utils import to_checksum_address
 from web3.contract import Contract
 
 from contracts.eip712 import Domain, Message, digest, layout, typed_data
-from contracts.evidence import message_struct, node_struct, node_structs
+from contracts.evidence import message_struct, node_struct
 from contracts.header_rules import auction_node
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
-from contracts.merkle import EMPTY, MerkleSumTree, Node, commitment, leaf_node, parent, prefix_sum_c
+from contracts.merkle import DEPTH, EMPTY, MerkleSumTree, Node, commitment, leaf_node, parent, path_bytes, prefix_sum_c
 from contracts.messages import MESSAGES, Auction, LongSide
 from contracts.signature import address_of, refusal_of
 from contracts.solidity_source import LEAVES
@@ -83,11 +83,12 @@ def as_node(answer: Any) -> Node:
 
 def test_nodes_of_leaves_are_the_same(lens: Contract) -> None:
     rng = random.Random(8)
-    slot_node = lens.get_function_by_signature(f"node({shape(Slot)},int64,uint8)")
+    slot_node = lens.get_function_by_signature(f"node({shape(Slot)},int64,uint8,uint64)")
     for _ in range(12):
         slot = random_slot(rng, rng.randrange(1, 9), 100, LongSide(rng.randrange(3)))
         for long_side in LongSide:
-            assert as_node(slot_node(message_struct(slot), 100, long_side).call()) == slot.node(100, long_side)
+            asked = slot_node(message_struct(slot), 100, long_side, 1_000).call()
+            assert as_node(asked) == slot.node(100, long_side, 1_000)
     for leaf_type in (MeterLeaf, BalanceLeaf):
         ask = lens.get_function_by_signature(f"node({shape(leaf_type)})")
         for _ in range(6):
@@ -105,11 +106,11 @@ def test_trees_have_the_same_parents_roots_and_prefixes(chain: Chain, lens: Cont
         leaves = {i: leaf_node(rng.randbytes(9), rng.randrange(2**64), 3, rng.randrange(2**99)) for i in indices}
         tree = MerkleSumTree(leaves)
         for index in (*indices[:3], 0, (1 << 20) - 1):
-            siblings = node_structs(tree.path(index))
+            path = path_bytes(tree.path(index))
             leaf = node_struct(leaves.get(index, EMPTY))
-            root, committed = chain.ask(lens, "rootOf", index, leaf, siblings)
+            root, committed = chain.ask(lens, "rootOf", index, leaf, path, DEPTH)
             assert (as_node(root), committed) == (tree.root, commitment(tree.root))
-            assert chain.ask(lens, "prefixSumC", index, siblings) == prefix_sum_c(index, tree.path(index))
+            assert chain.ask(lens, "prefixSumC", index, path, DEPTH) == prefix_sum_c(index, tree.path(index))
     one, other = leaf_node(b"1", 2**128 - 5, 1, 2), leaf_node(b"2", 4, 2, 3)
     for left, right in ((one, other), (other, one), (EMPTY, one), (one, EMPTY), (EMPTY, EMPTY)):
         assert as_node(chain.ask(lens, "parent", node_struct(left), node_struct(right))) == parent(left, right)
@@ -119,8 +120,21 @@ def test_sums_of_nodes_never_wrap(chain: Chain, lens: Contract) -> None:
     full, one = leaf_node(b"1", 2**128 - 1, 0, 0), leaf_node(b"2", 1, 0, 0)
     with pytest.raises(RefusedError):
         chain.ask(lens, "parent", node_struct(full), node_struct(one))
-    with pytest.raises(RefusedError):
-        chain.ask(lens, "rootOf", 0, node_struct(full), [node_struct(one)])
+    with pytest.raises(RefusedError, match="SumTooLarge"):
+        chain.ask(lens, "rootOf", 0, node_struct(full), path_bytes((one,)), 1)
+
+
+def test_a_path_has_exactly_the_siblings_that_it_marks(chain: Chain, lens: Contract) -> None:
+    node = node_struct(leaf_node(b"1", 1, 1, 1))
+    good = path_bytes((leaf_node(b"2", 1, 1, 1), EMPTY))
+    assert chain.ask(lens, "rootOf", 0, node, good, 2)
+    for wrong in (b"", good[:3], good[:-1], good + b"\0", good + good[4:], b"\0\0\0\2" + good[4:-80], good[:4]):
+        with pytest.raises(RefusedError, match="WrongPath"):
+            chain.ask(lens, "rootOf", 0, node, wrong, 2)
+    with pytest.raises(RefusedError, match="WrongPath"):
+        chain.ask(lens, "rootOf", 0, node, b"\0\0\0\4" + good[4:], 2)
+    with pytest.raises(RefusedError, match="IndexOutsideTree"):
+        chain.ask(lens, "rootOf", 4, node, good, 2)
 
 
 def test_signatures_count_alike_in_both_languages(chain: Chain, lens: Contract) -> None:

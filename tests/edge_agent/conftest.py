@@ -132,9 +132,9 @@ def reply_to(message: Message) -> Message | None:
             message.account, message.meter, message.stream, message.epoch, message.first_sequence, message.last_sequence
         )
     if isinstance(message, Bid):
-        return Receipt(message.account, message.product, message.version, message.struct_hash(), 0)
+        return Receipt(message.account, message.product, message.version, message.struct_hash(), 0, 0)
     if isinstance(message, StandingOrder):
-        return Receipt(message.account, 0, message.version, message.struct_hash(), 0)
+        return Receipt(message.account, 0, message.version, message.struct_hash(), 0, 0)
     return None
 
 

@@ -25,7 +25,7 @@ NOW_S = interval_start_s(NOW)
 def ada_bids(history: dict[int, int], **preferences: object) -> tuple[Bidding, Proofs, NetForecast]:
     """Ada's bidding over that history."""
     config = ada_config(Path("/nowhere"), bidding=BiddingConfig(calendar="street", **preferences))  # type: ignore[arg-type]
-    proofs, forecast, versions = Proofs(config, Counters()), NetForecast(history), count()
+    proofs, forecast, versions = Proofs(config, Counters()), NetForecast(history), count(1)
     return Bidding(config, forecast, proofs, lambda: next(versions)), proofs, forecast
 
 
@@ -73,7 +73,7 @@ def test_every_bid_is_legal_within_all_limits_and_versions_rise(
         bids = bidding.bids(now_s)
         assert len({bid.product for bid in bids}) == len(bids)
         for bid in bids:
-            assert Product.from_number(bid.product) in opened and bid.version > last.get(bid.product, -1)
+            assert Product.from_number(bid.product) in opened and bid.version > last.get(bid.product, 0)
             last[bid.product] = bid.version
             assert bid.quantity_wh <= 11_000 // 4 + 700 and bid.limit_price % PRICE_TICK_MICRO_PER_KWH == 0
             if bid.side == Side.BUY:

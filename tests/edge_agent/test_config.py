@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from contracts.header_rules import Terms
+from contracts.interval import STREET_CALENDAR
+from contracts.messages import AuctionRule
 from edge_agent.config import AgentConfig, ConfigError, agent_config_from_toml
 
 GOOD = """
@@ -42,6 +45,14 @@ def test_a_short_file_is_enough_and_paths_are_relative_to_it(tmp_path: Path) -> 
     assert config.store == tmp_path / "outbox.db" and config.lease_file == tmp_path / "key.lease"
     assert config.home.account == 7 and config.meters[0].port == 502 and config.bidding.auto_trade
     assert config.chain.operator[-1] == 8 and config.chain.domain.chain_id == 31337
+
+
+def test_the_terms_follow_from_grace_calendar_and_spot_rule(tmp_path: Path) -> None:
+    assert read(tmp_path, GOOD).terms == Terms()
+    text = GOOD.replace("[key]", 'grace = 6\nspot_rule = "auction"\n[key]') + '[bidding]\ncalendar = "street"\n'
+    assert read(tmp_path, text).terms == Terms(6, STREET_CALENDAR.gate_leads, AuctionRule.SPOT_AUCTION)
+    with pytest.raises(ConfigError, match="spot_rule"):
+        read(tmp_path, text.replace('"auction"', '"forward"'))
 
 
 def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:

@@ -68,13 +68,13 @@ def test_a_bid_is_repeated_until_its_own_receipt_comes(tmp_path: Path) -> None:
     standing = [order for order in orders if isinstance(order, StandingOrder)]
     assert bids and len(standing) == 1
     bid = bids[0]
-    good = Receipt(ADA, bid.product, bid.version, bid.struct_hash(), 0)
+    good = Receipt(ADA, bid.product, bid.version, bid.struct_hash(), 0, NOW_MS // 1000)
     home.tell(Leaf.RECEIPT, good, NOW_MS, CY_KEY)
     home.tell(Leaf.RECEIPT, replace(good, bid_hash=bytes(32)), NOW_MS)
     home.tell(Leaf.RECEIPT, replace(good, version=bid.version + 1), NOW_MS)
     assert len(home.stored(FrameKind.BID)) == len(orders)
     home.tell(Leaf.RECEIPT, good, NOW_MS)
-    home.tell(Leaf.RECEIPT, Receipt(ADA, 0, standing[0].version, standing[0].struct_hash(), 0), NOW_MS)
+    home.tell(Leaf.RECEIPT, Receipt(ADA, 0, standing[0].version, standing[0].struct_hash(), 0, NOW_MS // 1000), NOW_MS)
     assert len(home.stored(FrameKind.BID)) == len(orders) - 2
 
 

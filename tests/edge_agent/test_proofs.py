@@ -7,14 +7,16 @@ from pathlib import Path
 
 from contracts.batch import AuctionRecord, BatchRecord
 from contracts.clearing_rules import Order, clear
+from contracts.commitments import NO_COMMITMENTS
 from contracts.eip712 import digest
 from contracts.interval import SPOT_ROUND, Product, interval_start_s
-from contracts.leaves import BalanceLeaf, Slot
+from contracts.leaves import BalanceLeaf, Slot, meter_leaf
 from contracts.merkle import MerkleSumTree, commitment
 from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, Header, Side
 from contracts.proof_pack import FillPack, IntervalPack, fill_packs, interval_packs, pack_bytes
 from contracts.signature import signer_of
 from contracts.topics import Leaf, topic
+from coordinator.market.auctioneer import Round, run_auctioned_round, run_shared_round
 from edge_agent.effects import Alarm, Effect
 from tests.edge_agent.conftest import ADA, CY_KEY, OPERATOR_KEY, Home, ada_config
 
@@ -36,7 +38,7 @@ def auction(round_number: int = 0, quantity_wh: int = 400, before_wh: int = 0) -
         )
         for o in orders
     )  # fmt: skip
-    tree = MerkleSumTree({s.account: s.node(result.price, result.long_side) for s in slots})
+    tree = MerkleSumTree({s.account: s.node(result.price, result.long_side, NOW_S + 60) for s in slots})
     published = Auction(
         PRODUCT.number, round_number, int(AuctionRule.FORWARD), NOW_S + 60, result.price, result.lo, result.hi,
         result.lo_account, result.hi_account, result.volume_wh, result.marginal_wh, result.rationed_wh,
@@ -59,7 +61,8 @@ def packs(interval: int, previous: bytes, result_nano: int, key: bytes = OPERATO
         (AuctionRecord(spot, (), ()), forward),
         (),
         (),
-        (BalanceLeaf(ADA, result_nano, 0), BalanceLeaf(0, -result_nano, 0)),
+        (BalanceLeaf(ADA, result_nano, 0, NO_COMMITMENTS), BalanceLeaf(0, -result_nano, 0, NO_COMMITMENTS)),
+        ((), ()),
     )
     header = Header(
         interval, previous, commitment(record.auctions_tree().root), record.meters_tree().commitment,
@@ -129,6 +132,25 @@ def test_a_result_that_moves_without_reason_a_fork_and_a_foreign_signature_are_a
         (alarm,) = show(home, bad)
         assert isinstance(alarm, Alarm), alarm
     assert home.agent._proofs.checked is not None and home.agent._proofs.checked.digest == name
+
+
+def test_a_spot_round_by_another_rule_than_the_agreed_one_is_an_alarm(tmp_path: Path) -> None:
+    home = Home(tmp_path, synchronised_ms=NOW_MS)
+    at_s = interval_start_s(NOW) + 60
+    for rule, alarms in ((AuctionRule.SPOT_AUCTION, 1), (AuctionRule.SPOT_SHARED, 0)):
+        round_of = Round(Product(NOW - 4, 1).number, SPOT_ROUND, at_s, bytes(32))
+        spot = (
+            run_shared_round(round_of, {ADA: 5}, 150_000)
+            if rule == AuctionRule.SPOT_SHARED
+            else run_auctioned_round(round_of, {ADA: 5}, {}, (150_000, 80_000))
+        )
+        record = BatchRecord(NOW, (spot,), (meter_leaf(ADA, (0, 0), {}, 0, 5, bytes(32)),), (b"",), ())
+        header = Header(
+            NOW, bytes(32), record.auctions_tree().commitment, record.meters_tree().commitment,
+            record.balances_tree().commitment, record.data_hash, 300_000, 80_000, 150_000, 0,
+        )  # fmt: skip
+        name = digest(header, ada_config(Path("/nowhere")).chain.domain)
+        assert len(show(home, interval_packs(record, header, signer_of(OPERATOR_KEY)(name))[ADA])) == alarms, rule
 
 
 def test_what_was_checked_survives_a_restart(tmp_path: Path) -> None:

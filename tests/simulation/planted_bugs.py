@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from contracts.commitments import Commitment, listed
 from contracts.messages import Bid, ReadingFlag, StandingOrder, TelemetryBatch
 from contracts.proof_pack import FillPack
 from coordinator.coordinator import Coordinator, Reception
@@ -162,6 +163,44 @@ class LetsEveryBidIn(Coordinator):
         self.settlement.covers = lambda *_: True  # type: ignore[method-assign]
 
 
+class ReservesOnlyPositions(Coordinator):
+    """Publishes reserves without the bids that still rest."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        collateral, right = self.settlement.collateral, self.settlement.collateral.lists
+
+        def short(*asked: Any) -> Any:
+            lists = {a: tuple(Commitment(c.product, 0, c.interval_nano) for c in cs) for a, cs in right(*asked).items()}
+            return {account: kept for account, cs in lists.items() if (kept := listed(cs))}
+
+        collateral.lists = short  # type: ignore[method-assign]
+
+
+class ShowsOnlyOpenBids(Coordinator):
+    """Leaves those out of a round who have nothing open in it."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        book, right = self.market.book, self.market.book.entries
+
+        def narrow(product: int, round_number: int, cleared_at_s: int) -> Any:
+            return [e for e in right(product, round_number, cleared_at_s) if e.offered_wh(cleared_at_s)]
+
+        book.entries = narrow  # type: ignore[method-assign]
+
+
+class ForgetsStandingOrders(Coordinator):
+    """Trades one home's deviations at the tariffs whatever it signed."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        standing, right = self.market.standing, self.market.standing.valid_in
+        standing.valid_in = lambda interval: {  # type: ignore[method-assign]
+            account: signed for account, signed in right(interval).items() if account != 3
+        }
+
+
 class RefusesHonestReadings(Coordinator):
     """Turns every fifth reading of one home away for a reason that does not hold."""
 
@@ -180,6 +219,9 @@ COORDINATOR_BUGS = (
     SpeaksBeforeItCommits,
     FavoursOneHome,
     LetsEveryBidIn,
+    ReservesOnlyPositions,
+    ShowsOnlyOpenBids,
+    ForgetsStandingOrders,
     RefusesHonestReadings,
 )
 PLANTED = {bug.__name__: Planted(make_agent=bug) for bug in AGENT_BUGS} | {
@@ -197,6 +239,11 @@ CAUGHT_BY = {
     "SpeaksBeforeItCommits": "liveness",
     "FavoursOneHome": "signatures",
     "LetsEveryBidIn": "ledger",
+    "ReservesOnlyPositions": "ledger",
+    "ShowsOnlyOpenBids": "record",
+    "ForgetsStandingOrders": "ledger",
     "RefusesHonestReadings": "limits",
 }
 """Which auditor must be among those that complain."""
+AUCTIONED = ("ForgetsStandingOrders",)
+"""Bugs that only show where deviations are auctioned."""

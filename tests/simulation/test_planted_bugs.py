@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from simulators.scenario import FaultBounds, Scenario, Shape
 from simulators.world import run_world
-from tests.simulation.planted_bugs import CAUGHT_BY, PLANTED
+from tests.simulation.planted_bugs import AUCTIONED, CAUGHT_BY, PLANTED
 from tests.simulation.seeds import failures
 
 BUDGET = range(8)
@@ -18,8 +20,9 @@ HARSH = Scenario(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PLANTED))
 def test_a_planted_bug_is_caught_within_a_few_seeds(name: str) -> None:
+    scenario = replace(HARSH, shape=replace(HARSH.shape, spot="auction")) if name in AUCTIONED else HARSH
     for seed in BUDGET:
-        result = run_world(seed, HARSH, PLANTED[name])
+        result = run_world(seed, scenario, PLANTED[name])
         if any(verdict.startswith(CAUGHT_BY[name]) for verdict in result.verdicts):
             return
     pytest.fail(f"{name} went unnoticed by {CAUGHT_BY[name]} in {len(BUDGET)} seeds")

@@ -10,7 +10,7 @@ import pytest
 from contracts.eip712 import keccak
 from contracts.header_rules import header_digest
 from contracts.interval import INTERVAL_S
-from contracts.messages import Header
+from contracts.messages import AuctionRule, Header
 from contracts.signature import address_of
 from coordinator.chain_events import ChainEvent, HeaderPosted
 from simulators.evm_settlement import EvmSettlement
@@ -69,7 +69,7 @@ class Twins:
 def one_act(twins: Twins, random: Random) -> str | None:
     """A good or a bad act, whatever the dice say."""
     interval, tip = twins.next_interval, twins.tip
-    match random.randrange(9):
+    match random.randrange(10):
         case 0 | 1:
             twins.time.now_s = max(twins.time.now_s, (interval + 1) * INTERVAL_S)
             return twins.both("post", header(interval, tip, random.randrange(3)))
@@ -88,13 +88,19 @@ def one_act(twins: Twins, random: Random) -> str | None:
         case 7:
             owner = address_of(keccak(bytes([random.randrange(4)])))
             return twins.both("open_account", random.choice((owner, bytes(20))), owner)
+        case 8:
+            twins.time.now_s = max(twins.time.now_s, (interval + 1) * INTERVAL_S)
+            wrong = random.choice(({"tariff_import": 320_001}, {"spot_price": 79_999}, {"spot_price": 320_001}))
+            return twins.both("post", replace(header(interval, tip), **wrong))
     if not twins.posted:
-        return twins.both("finalise", header(interval, tip), 0, START_S)
+        return twins.both("finalise", header(interval, tip), 0)
     index = random.randrange(len(twins.posted) + 1)
     known, posted_at_s = twins.posted[min(index, len(twins.posted) - 1)]
+    if random.randrange(4) == 0:
+        known = header(known.interval, known.previous, 7)
     if random.randrange(2):
         twins.time.now_s = max(twins.time.now_s, posted_at_s + FINALITY_WINDOW_S - random.choice((0, 20)))
-    return twins.both("finalise", known, index, posted_at_s + random.choice((0, 0, 0, 1)))
+    return twins.both("finalise", known, index)
 
 
 @pytest.mark.slow
@@ -115,6 +121,7 @@ def test_model_and_contract_answer_and_log_alike() -> None:
         assert twins.both("deposit", 0, 1) == "IsHalted"
     assert {None, "NotAfterTip", "WrongInterval", "IntervalNotOver", "UnknownAccount", "AlreadyOpened"} <= refusals
     assert {"ZeroAddress", "UnknownHeader", "AlreadyFinal", "StillChallengeable"} <= refusals
+    assert {"NotTheTariffs", "PriceOutOfBounds"} <= refusals
 
 
 def test_without_its_bond_the_model_takes_no_header() -> None:
@@ -132,3 +139,13 @@ def test_only_the_newest_post_can_be_undone() -> None:
     assert chain.post(first) is None
     chain.deposit(0, 5)
     assert not chain.reorganise()
+
+
+def test_the_model_takes_tariffs_of_governance_alone_and_bounds_a_shared_spot_price() -> None:
+    interval = START_S // INTERVAL_S
+    dear = replace(header(interval, ZERO), spot_price=320_001)
+    chain = ModelChain(Time(START_S + INTERVAL_S))
+    assert chain.post(replace(header(interval, ZERO), tariff_export=0)) == "NotTheTariffs"
+    assert chain.post(dear) == "PriceOutOfBounds"
+    auctioned = ModelChain(Time(START_S + INTERVAL_S), spot_rule=AuctionRule.SPOT_AUCTION)
+    assert auctioned.post(dear) is None

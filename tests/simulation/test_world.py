@@ -39,6 +39,12 @@ def test_every_scenario_ends_well(name: str) -> None:
     assert not found, "\n" + "\n".join(found)
 
 
+def test_a_world_that_auctions_its_deviations_is_as_content() -> None:
+    auctioned = load_scenario("auctioned_spot")
+    found = failures(range(QUICK), auctioned)
+    assert not found, "\n" + "\n".join(found)
+
+
 def test_the_same_seed_gives_the_same_log_even_under_another_hash_seed() -> None:
     here = run_world(7).digest
     outside = subprocess.run(

@@ -45,7 +45,7 @@ def evidence_of(street: Street) -> Evidence:
     posted = [ChainHeader(h, i, header_digest(h, DOMAIN), 0, 67_000, True) for i, h in enumerate(headers)]
     records = {e.interval: e.record for e in street.effects if isinstance(e, PublishRecord)}
     keys = {account: address_of(key_of(account)) for account in range(1, HOMES + 1)}
-    return Evidence(DOMAIN, MARKET.grace, posted, records, keys, {}, headers[-1].balances_root)
+    return Evidence(DOMAIN, MARKET.terms, posted, records, keys, {}, headers[-1].balances_root)
 
 
 def said_bills(street: Street) -> dict[int, int]:
@@ -98,8 +98,11 @@ def test_a_shifted_balance_is_found_although_every_hash_fits(street: Street) -> 
     assert any("did not move" in fault for fault in faults)
 
 
+NAMES = ("account", "cumulative_nano", "reserved_nano", "commitments_hash")
+
+
 def replace_leaf(leaf, **changes):  # type: ignore[no-untyped-def]
-    fields = {name: getattr(leaf, name) for name in ("account", "cumulative_nano", "reserved_nano")}
+    fields = {name: getattr(leaf, name) for name in NAMES}
     return type(leaf)(**fields | changes)
 
 

@@ -2,12 +2,11 @@
 pragma solidity ^0.8.24;
 
 import {Settlement} from "../src/Settlement.sol";
-import {IChallenges} from "../src/interfaces/IChallenges.sol";
 import {ISettlement} from "../src/interfaces/ISettlement.sol";
-import {MerkleSum} from "../src/libraries/MerkleSum.sol";
 import {Messages} from "../src/libraries/Messages.sol";
-import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import {Cast} from "./Cast.sol";
+import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 
 contract CentToken is ERC20("Cent", "C") {
     function decimals() public pure override returns (uint8) {
@@ -59,10 +58,20 @@ contract AccountsTest is Cast {
         settlement.openAccount(address(7), address(0));
     }
 
+    function test_there_are_no_more_accounts_than_leaves() public {
+        bytes32 first = VM.load(address(settlement), bytes32(0));
+        assertEq(uint256(first), 3);
+        VM.store(address(settlement), bytes32(0), bytes32(uint256(1 << 20)));
+        VM.prank(REGISTRAR);
+        VM.expectRevert(ISettlement.AccountsFull.selector);
+        settlement.openAccount(address(7), address(8));
+    }
+
     function test_a_deposit_is_pooled() public {
         settlement.deposit(1, 5e9);
         settlement.deposit(1, 2e9);
         assertEq(settlement.depositedNano(1), 7e9);
+        assertEq(settlement.withdrawnNano(1), 0);
         assertEq(settlement.pooledNano(), 7e9);
         assertEq(token.balanceOf(address(settlement)), BOND + 7e9);
     }
@@ -72,26 +81,63 @@ contract AccountsTest is Cast {
         settlement.deposit(3, 1);
     }
 
-    function test_an_amount_beyond_128_bits_is_refused() public {
-        VM.expectPartialRevert(ISettlement.ExceedsFree.selector);
-        settlement.deposit(1, uint256(type(uint128).max) + 1);
+    function test_an_amount_beyond_88_bits_is_refused() public {
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.ExceedsFree.selector, type(uint88).max));
+        settlement.deposit(1, uint256(type(uint88).max) + 1);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.ExceedsFree.selector, type(uint88).max));
+        settlement.postBond(type(uint88).max);
     }
 
     function test_deployment_refuses_what_cannot_work() public {
-        CentToken cents = new CentToken();
-        VM.expectRevert(abi.encodeWithSelector(ISettlement.TooFewDecimals.selector, 2));
-        new Settlement(cents, GOVERNANCE, REGISTRAR, COORDINATOR, WINDOW_S, GRACE, BOND);
-        VM.expectRevert(ISettlement.ZeroAddress.selector);
-        new Settlement(token, address(0), REGISTRAR, COORDINATOR, WINDOW_S, GRACE, BOND);
-        VM.expectRevert(ISettlement.ZeroAddress.selector);
-        new Settlement(token, GOVERNANCE, address(0), COORDINATOR, WINDOW_S, GRACE, BOND);
-        VM.expectRevert(ISettlement.ZeroAddress.selector);
-        new Settlement(token, GOVERNANCE, REGISTRAR, address(0), WINDOW_S, GRACE, BOND);
+        refused(new CentToken(), GOVERNANCE, REGISTRAR, COORDINATOR, terms(), IMPORT);
+        refused(token, address(0), REGISTRAR, COORDINATOR, terms(), IMPORT);
+        refused(token, GOVERNANCE, address(0), COORDINATOR, terms(), IMPORT);
+        refused(token, GOVERNANCE, REGISTRAR, address(0), terms(), IMPORT);
+        refused(token, GOVERNANCE, REGISTRAR, COORDINATOR, terms(), EXPORT - 1);
+        ISettlement.Terms memory wrong = terms();
+        wrong.releaseAfterS = 1 days - 1;
+        refused(token, GOVERNANCE, REGISTRAR, COORDINATOR, wrong, IMPORT);
+        wrong = terms();
+        wrong.spotRule = 0;
+        refused(token, GOVERNANCE, REGISTRAR, COORDINATOR, wrong, IMPORT);
+        wrong.spotRule = 3;
+        refused(token, GOVERNANCE, REGISTRAR, COORDINATOR, wrong, IMPORT);
+        wrong.spotRule = 2;
+        new Settlement(token, GOVERNANCE, REGISTRAR, COORDINATOR, wrong, EXPORT, EXPORT);
+    }
+
+    function refused(
+        IERC20Metadata money,
+        address governance,
+        address registrar,
+        address coordinator,
+        ISettlement.Terms memory agreed,
+        int64 tariffImport
+    ) private {
+        VM.expectRevert();
+        new Settlement(money, governance, registrar, coordinator, agreed, tariffImport, EXPORT);
+    }
+
+    function test_what_is_agreed_can_be_read() public view {
+        assertEq(settlement.token(), address(token));
+        assertEq(settlement.governance(), GOVERNANCE);
+        assertEq(settlement.registrar(), REGISTRAR);
+        assertEq(settlement.coordinator(), COORDINATOR);
+        assertEq(settlement.finalityWindowS(), WINDOW_S);
+        assertEq(settlement.graceIntervals(), GRACE);
+        assertEq(settlement.gateLeads(), GATE_LEADS);
+        assertEq(settlement.spotRule(), SPOT_RULE);
+        assertEq(settlement.releaseAfterS(), RELEASE_S);
+        assertEq(settlement.minimumBondNano(), BOND);
+        assertEq(settlement.challenges(0), COURT);
+        assertEq(settlement.bounds(), address(0));
     }
 
     function test_a_token_of_eighteen_decimals_is_counted_in_nano() public {
         WeiToken weis = new WeiToken();
-        settlement = new Settlement(weis, GOVERNANCE, REGISTRAR, COORDINATOR, WINDOW_S, GRACE, BOND);
+        settlement = new Settlement(weis, GOVERNANCE, REGISTRAR, COORDINATOR, terms(), IMPORT, EXPORT);
+        VM.prank(GOVERNANCE);
+        settlement.setChallenges([COURT, COURT, COURT, COURT]);
         weis.approve(address(settlement), type(uint256).max);
         settlement.deposit(0, 3);
         assertEq(settlement.tokenUnitsPerNano(), 1e9);
@@ -102,19 +148,35 @@ contract AccountsTest is Cast {
 contract HeadersTest is Cast {
     function test_a_header_is_posted_and_continues_the_chain() public {
         Messages.Header memory header = nextHeader(emptyRoot());
+        assertEq(settlement.tipDigest(), bytes32(0));
         ISettlement.HeaderProof memory proof = post(header);
+        uint256 upper = type(uint256).max << 40;
         assertEq(proof.index, 0);
         assertEq(settlement.tipDigest(), digestOf(header));
-        assertEq(settlement.commitments(0), keccak256(abi.encode(digestOf(header), proof.postedAt)));
-        assertEq(post(nextHeader(emptyRoot())).index, 1);
+        assertEq(uint256(settlement.commitments(0)), (uint256(digestOf(header)) & upper) | block.timestamp);
+        assertEq(settlement.postedAt(0), block.timestamp);
+        header = nextHeader(emptyRoot());
+        assertEq(header.previous, digestOf(proof.header));
+        assertEq(post(header).index, 1);
         assertEq(settlement.tipInterval(), FIRST + 1);
         assertEq(settlement.lastPostedAt(), block.timestamp);
     }
 
-    /// @dev The gas snapshot watches this: the second header is the steady state.
-    function test_posting_in_the_steady_state() public {
+    function test_the_previous_digest_counts_in_full() public {
         post(nextHeader(emptyRoot()));
-        post(nextHeader(emptyRoot()));
+        Messages.Header memory header = nextHeader(emptyRoot());
+        bytes32 tip = header.previous;
+        VM.warp(block.timestamp + 900);
+        VM.startPrank(COORDINATOR);
+        // The lowest bit is in no commitment, the highest is.
+        header.previous = tip ^ bytes32(uint256(1));
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.NotAfterTip.selector, tip));
+        settlement.post(header);
+        header.previous = tip ^ bytes32(uint256(1) << 255);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.NotAfterTip.selector, tip));
+        settlement.post(header);
+        header.previous = tip;
+        settlement.post(header);
     }
 
     function test_only_the_coordinator_posts() public {
@@ -161,6 +223,8 @@ contract HeadersTest is Cast {
         VM.expectRevert(abi.encodeWithSelector(ISettlement.ExceedsFree.selector, 5));
         settlement.releaseBond(6);
         settlement.releaseBond(5);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.ExceedsFree.selector, 0));
+        settlement.releaseBond(1);
         VM.warp(block.timestamp + WINDOW_S);
         settlement.finalise(proof);
         settlement.releaseBond(BOND);
@@ -168,52 +232,14 @@ contract HeadersTest is Cast {
         assertEq(token.balanceOf(GOVERNANCE), 1_000_000e9 + BOND + 5);
     }
 
-    function test_only_governance_governs() public {
-        VM.startPrank(COORDINATOR);
-        VM.expectRevert(ISettlement.NotAuthorised.selector);
-        settlement.releaseBond(1);
-        VM.expectRevert(ISettlement.NotAuthorised.selector);
-        settlement.halt();
-        VM.expectRevert(ISettlement.NotAuthorised.selector);
-        settlement.restart(0, COORDINATOR);
-        VM.expectRevert(ISettlement.NotAuthorised.selector);
-        settlement.compensate(1, 0);
-        VM.expectRevert(ISettlement.NotAuthorised.selector);
-        settlement.setTrading(ADA);
-    }
-
-    function test_a_halt_stops_posting_and_deposits_until_the_restart() public {
-        VM.prank(GOVERNANCE);
-        settlement.halt();
-        Messages.Header memory header = nextHeader(emptyRoot());
-        VM.warp((uint256(FIRST) + 1) * 900);
-        VM.prank(COORDINATOR);
-        VM.expectRevert(ISettlement.IsHalted.selector);
-        settlement.post(header);
-        VM.expectRevert(ISettlement.IsHalted.selector);
-        settlement.deposit(1, 1);
-        VM.startPrank(GOVERNANCE);
-        VM.expectRevert(ISettlement.IsHalted.selector);
-        settlement.halt();
-        VM.expectRevert(ISettlement.ZeroAddress.selector);
-        settlement.restart(0, address(0));
-        settlement.restart(0, BO);
-        VM.expectRevert(ISettlement.NotHalted.selector);
-        settlement.restart(0, BO);
-        VM.stopPrank();
-        VM.prank(BO);
-        settlement.post(header);
-    }
-
     function test_a_header_is_final_after_its_window_and_takes_earlier_ones_along() public {
         ISettlement.HeaderProof memory first = post(nextHeader(emptyRoot()));
         ISettlement.HeaderProof memory second = post(nextHeader(bytes32(uint256(5))));
-        VM.warp(uint256(second.postedAt) + WINDOW_S - 1);
-        VM.expectRevert(
-            abi.encodeWithSelector(ISettlement.StillChallengeable.selector, uint256(second.postedAt) + WINDOW_S)
-        );
+        uint256 untilS = block.timestamp + WINDOW_S;
+        VM.warp(untilS - 1);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.StillChallengeable.selector, untilS));
         settlement.finalise(second);
-        VM.warp(block.timestamp + 1);
+        VM.warp(untilS);
         settlement.finalise(second);
         assertEq(settlement.finalisedCount(), 2);
         assertEq(settlement.finalBalancesRoot(), bytes32(uint256(5)));
@@ -221,10 +247,32 @@ contract HeadersTest is Cast {
         settlement.finalise(first);
     }
 
+    function test_courts_are_told_what_stands() public {
+        ISettlement.HeaderProof memory proof = post(nextHeader(emptyRoot()));
+        settlement.requireOpen(proof);
+        settlement.requirePosted(proof);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.NotFinal.selector, 0));
+        settlement.requireFinal(proof);
+        VM.warp(block.timestamp + WINDOW_S);
+        settlement.finalise(proof);
+        settlement.requireFinal(proof);
+        settlement.requirePosted(proof);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.AlreadyFinal.selector, 0));
+        settlement.requireOpen(proof);
+        proof.header.dataHash = bytes32(uint256(1));
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownHeader.selector, 0));
+        settlement.requireFinal(proof);
+        proof.index = 1;
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownHeader.selector, 1));
+        settlement.requirePosted(proof);
+        VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownHeader.selector, 1));
+        settlement.postedAt(1);
+    }
+
     function test_an_altered_header_is_unknown() public {
         ISettlement.HeaderProof memory proof = post(nextHeader(emptyRoot()));
         VM.warp(block.timestamp + WINDOW_S);
-        proof.header.tariffImport = 1;
+        proof.header.volumeWh = 1;
         VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownHeader.selector, 0));
         settlement.finalise(proof);
     }
@@ -233,84 +281,5 @@ contract HeadersTest is Cast {
         bytes32 before = settlement.domainSeparator();
         VM.chainId(77);
         assertTrue(settlement.domainSeparator() != before);
-    }
-
-    function test_the_trading_contract_is_named_once() public {
-        VM.startPrank(GOVERNANCE);
-        VM.expectRevert(ISettlement.ZeroAddress.selector);
-        settlement.setTrading(address(0));
-        settlement.setTrading(ADA);
-        assertEq(settlement.trading(), ADA);
-        VM.expectRevert(ISettlement.TradingAlreadySet.selector);
-        settlement.setTrading(BO);
-    }
-}
-
-contract VoidingTest is Cast {
-    IChallenges.AuctionProof internal none;
-
-    function lie() internal returns (ISettlement.HeaderProof memory) {
-        return post(nextHeader(MerkleSum.commitment(unbalancedRoot())));
-    }
-
-    function test_a_won_challenge_voids_halts_and_splits_the_bond() public {
-        post(nextHeader(emptyRoot()));
-        bytes32 tip = settlement.tipDigest();
-        ISettlement.HeaderProof memory proof = lie();
-        post(nextHeader(emptyRoot()));
-        uint256 had = token.balanceOf(BO);
-        VM.prank(BO);
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        assertEq(token.balanceOf(BO) - had, BOND / 2);
-        assertEq(settlement.fundNano(), BOND - BOND / 2);
-        assertEq(settlement.bondNano(), 0);
-        assertEq(settlement.headerCount(), 1);
-        assertEq(settlement.tipDigest(), tip);
-        assertEq(settlement.tipInterval(), FIRST);
-        assertTrue(settlement.halted());
-    }
-
-    function test_a_halt_does_not_stop_a_challenge() public {
-        ISettlement.HeaderProof memory proof = lie();
-        VM.prank(GOVERNANCE);
-        settlement.halt();
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        assertEq(settlement.headerCount(), 0);
-    }
-
-    function test_the_fund_compensates_accounts() public {
-        ISettlement.HeaderProof memory proof = lie();
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        VM.startPrank(GOVERNANCE);
-        VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownAccount.selector, 3));
-        settlement.compensate(3, 1);
-        VM.expectRevert(abi.encodeWithSelector(ISettlement.ExceedsFree.selector, BOND / 2));
-        settlement.compensate(1, BOND / 2 + 1);
-        settlement.compensate(1, BOND / 2);
-        assertEq(settlement.depositedNano(1), BOND / 2);
-        assertEq(settlement.fundNano(), 0);
-    }
-
-    function test_posting_restarts_only_with_a_new_bond() public {
-        ISettlement.HeaderProof memory proof = lie();
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        VM.startPrank(GOVERNANCE);
-        VM.expectRevert(abi.encodeWithSelector(ISettlement.BondTooSmall.selector, BOND - 1));
-        settlement.restart(BOND - 1, COORDINATOR);
-        settlement.restart(BOND, COORDINATOR);
-        VM.stopPrank();
-        assertEq(post(nextHeader(emptyRoot())).index, 0);
-    }
-
-    function test_the_same_lie_is_caught_again_after_the_restart() public {
-        ISettlement.HeaderProof memory proof = lie();
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        VM.prank(GOVERNANCE);
-        settlement.restart(BOND, COORDINATOR);
-        VM.warp(block.timestamp + 5);
-        ISettlement.HeaderProof memory again = post(proof.header);
-        VM.expectRevert(abi.encodeWithSelector(ISettlement.UnknownHeader.selector, 0));
-        settlement.challengeTotals(proof, IChallenges.Tree.Balances, none, unbalancedRoot());
-        settlement.challengeTotals(again, IChallenges.Tree.Balances, none, unbalancedRoot());
     }
 }

@@ -102,13 +102,13 @@ contract MessageDigests {
         return Messages.unpackBalanceLeaf(packed);
     }
 
-    /// @notice Node of a slot under an auction.
-    function node(Messages.Slot calldata slot, int64 price, uint8 longSide)
+    /// @notice Node of a slot under an auction that cleared at `price`, at `clearedAtS`, with `longSide` rationed.
+    function node(Messages.Slot calldata slot, int64 price, uint8 longSide, uint64 clearedAtS)
         external
         pure
         returns (MerkleSum.Node memory)
     {
-        return Leaves.node(slot, price, longSide);
+        return Leaves.node(slot, price, longSide, clearedAtS);
     }
 
     /// @notice Node of a meter leaf.
@@ -135,19 +135,19 @@ contract MessageDigests {
         return MerkleSum.parent(left, right);
     }
 
-    /// @notice The root a node and its siblings lead to, and the commitment of that root.
-    function rootOf(uint256 index, MerkleSum.Node calldata leaf, MerkleSum.Node[] calldata siblings)
+    /// @notice The root that a node and a packed path of `depth` levels lead to, and the commitment of that root.
+    function rootOf(uint256 index, MerkleSum.Node calldata leaf, bytes calldata path, uint256 depth)
         external
         pure
         returns (MerkleSum.Node memory root, bytes32 commitment)
     {
-        root = MerkleSum.rootOf(index, leaf, siblings);
+        root = MerkleSum.rootOf(index, leaf, path, depth);
         commitment = MerkleSum.commitment(root);
     }
 
     /// @notice Sum `c` of all leaves left of `index`.
-    function prefixSumC(uint256 index, MerkleSum.Node[] calldata siblings) external pure returns (uint256) {
-        return MerkleSum.prefixSumC(index, siblings);
+    function prefixSumC(uint256 index, bytes calldata path, uint256 depth) external pure returns (uint256) {
+        return MerkleSum.prefixSumC(index, path, depth);
     }
 
     /// @notice What is wrong with each slot under its auction behind its prefix.
@@ -170,8 +170,9 @@ contract MessageDigests {
     ) external pure returns (uint256[] memory fillsWh) {
         fillsWh = new uint256[](slots.length);
         for (uint256 i = 0; i < slots.length; i++) {
-            uint256 openWh = slots[i].quantityWh - slots[i].filledBeforeWh;
-            fillsWh[i] = ClearingRules.ruleFill(slots[i].side, slots[i].limitPrice, openWh, auctions[i], prefixesWh[i]);
+            uint256 offeredWh = ClearingRules.offeredWh(slots[i], auctions[i].clearedAtS);
+            fillsWh[i] =
+                ClearingRules.ruleFill(slots[i].side, slots[i].limitPrice, offeredWh, auctions[i], prefixesWh[i]);
         }
     }
 
@@ -192,11 +193,12 @@ contract MessageDigests {
         uint256[] calldata indices,
         Messages.Auction[] calldata auctions,
         Messages.Header[] calldata headers,
-        uint256 graceIntervals
+        uint256 graceIntervals,
+        uint8 spotRule
     ) external pure returns (HeaderRules.PlacementFault[] memory faults) {
         faults = new HeaderRules.PlacementFault[](indices.length);
         for (uint256 i = 0; i < indices.length; i++) {
-            faults[i] = HeaderRules.placementFault(indices[i], auctions[i], headers[i], graceIntervals);
+            faults[i] = HeaderRules.placementFault(indices[i], auctions[i], headers[i], graceIntervals, spotRule);
         }
     }
 

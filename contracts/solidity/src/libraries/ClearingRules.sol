@@ -14,8 +14,8 @@ library ClearingRules {
         None,
         OverfilledBefore,
         WrongFill,
-        NotAtSharedPrice,
         Expired,
+        NotAtSharedPrice,
         AboveLo,
         BelowHi,
         NotAtLo,
@@ -39,6 +39,7 @@ library ClearingRules {
     /// @notice Rules of an auction: signed bids, shared deviations, deviations at standing limits.
     uint8 internal constant FORWARD = 0;
     uint8 internal constant SPOT_SHARED = 1;
+    uint8 internal constant SPOT_AUCTION = 2;
 
     /// @notice Values of `longSide`.
     uint8 internal constant LONG_NONE = 0;
@@ -82,6 +83,11 @@ library ClearingRules {
         return side == BUY ? (unfilled, filled) : (filled, unfilled);
     }
 
+    /// @notice Quantity that takes part in a round that clears at `clearedAtS`: nothing of a bid that has expired.
+    function offeredWh(Messages.Slot memory slot, uint64 clearedAtS) internal pure returns (uint256) {
+        return slot.expiryS < clearedAtS ? 0 : slot.quantityWh - slot.filledBeforeWh;
+    }
+
     /// @notice What is wrong with `slot` behind `prefixWh` of marginal quantity.
     function slotFault(Messages.Slot memory slot, Messages.Auction memory auction, uint256 prefixWh)
         internal
@@ -89,13 +95,15 @@ library ClearingRules {
         returns (SlotFault)
     {
         if (slot.filledBeforeWh > slot.quantityWh) return SlotFault.OverfilledBefore;
-        uint256 openWh = slot.quantityWh - slot.filledBeforeWh;
-        if (slot.fillWh != ruleFill(slot.side, slot.limitPrice, openWh, auction, prefixWh)) return SlotFault.WrongFill;
+        uint256 offered = offeredWh(slot, auction.clearedAtS);
+        if (slot.fillWh != ruleFill(slot.side, slot.limitPrice, offered, auction, prefixWh)) {
+            return SlotFault.WrongFill;
+        }
+        if (auction.rule != FORWARD && slot.expiryS < auction.clearedAtS) return SlotFault.Expired;
         if (auction.rule == SPOT_SHARED) {
             return slot.limitPrice == auction.price ? SlotFault.None : SlotFault.NotAtSharedPrice;
         }
-        if (slot.fillWh != 0 && slot.expiryS < auction.clearedAtS) return SlotFault.Expired;
-        (bool toLo, bool toHi) = presses(slot.side, openWh, slot.fillWh);
+        (bool toLo, bool toHi) = presses(slot.side, offered, slot.fillWh);
         if (toLo && (slot.limitPrice > auction.lo || auction.loAccount == NO_ACCOUNT)) return SlotFault.AboveLo;
         if (toHi && (slot.limitPrice < auction.hi || auction.hiAccount == NO_ACCOUNT)) return SlotFault.BelowHi;
         if (slot.account == auction.loAccount && !(toLo && slot.limitPrice == auction.lo)) return SlotFault.NotAtLo;

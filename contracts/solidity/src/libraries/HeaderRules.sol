@@ -3,6 +3,7 @@ pragma solidity ^0.8.24;
 
 import {ClearingRules} from "./ClearingRules.sol";
 import {Messages} from "./Messages.sol";
+import {MeterRules} from "./MeterRules.sol";
 
 /// @title What a header must hold besides clearing: which auction stands where, and how each balance moves.
 /// @notice A header of interval t commits to the auctions cleared in t and settles interval t - grace. Leaf 0 of its
@@ -42,12 +43,13 @@ library HeaderRules {
     /// @notice Round number of the auction of deviations, after delivery.
     uint32 internal constant SPOT_ROUND = 0xFFFF;
 
-    /// @notice What is wrong with `auction` standing at leaf `index` of `header`.
+    /// @notice What is wrong with `auction` standing at leaf `index` of `header`, where every spot round is by `spotRule`.
     function placementFault(
         uint256 index,
         Messages.Auction memory auction,
         Messages.Header memory header,
-        uint256 graceIntervals
+        uint256 graceIntervals,
+        uint8 spotRule
     ) internal pure returns (PlacementFault) {
         bool isSpot = auction.rule != ClearingRules.FORWARD;
         if (isSpot != (index == 0) || (auction.round == SPOT_ROUND) != isSpot) return PlacementFault.SpotMisplaced;
@@ -56,6 +58,7 @@ library HeaderRules {
             int256 settled = int256(uint256(header.interval)) - int256(graceIntervals);
             int256 product = settled * int256(PRODUCT_LENGTH_FACTOR) + 1;
             if (int256(uint256(auction.product)) != product) return PlacementFault.SpotMisplaced;
+            if (auction.rule != spotRule || auction.previous != bytes32(0)) return PlacementFault.SpotMisplaced;
             if (auction.price != header.spotPrice) return PlacementFault.SpotPriceDiffers;
         }
         if (auction.clearedAtS / INTERVAL_S != header.interval) return PlacementFault.ClearedOutsideInterval;
@@ -75,7 +78,7 @@ library HeaderRules {
         int256 costNano = deviationWh >= 0
             ? spotNano + int256(header.tariffImport) * (deviationWh - fillWh)
             : -spotNano - int256(header.tariffExport) * (-deviationWh - fillWh);
-        return -(int256(meter.contractedCostNano) + costNano);
+        return -(MeterRules.contractedCostNano(meter) + costNano);
     }
 
     /// @notice What is wrong with one account's move. Not for the supplier, whose balance makes all sum to zero.

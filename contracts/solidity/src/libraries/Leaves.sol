@@ -14,14 +14,14 @@ library Leaves {
     /// whatever its leaf claims is refuted by `challengeLeaf`.
     error OpenQuantityNegative();
 
-    /// @notice Node of a slot under an auction that cleared at `price` with `longSide` rationed.
-    function node(Messages.Slot memory slot, int64 price, uint8 longSide)
+    /// @notice Node of a slot under an auction that cleared at `price`, at `clearedAtS`, with `longSide` rationed.
+    function node(Messages.Slot memory slot, int64 price, uint8 longSide, uint64 clearedAtS)
         internal
         pure
         returns (MerkleSum.Node memory)
     {
         bool buying = slot.side == BUY;
-        bool atMargin = slot.limitPrice == price && longSide == (buying ? LONG_BUY : LONG_SELL);
+        bool atMargin = isAtMargin(slot, price, longSide, clearedAtS);
         if (atMargin && slot.filledBeforeWh > slot.quantityWh) revert OpenQuantityNegative();
         return MerkleSum.Node({
             hash: MerkleSum.leafHash(Messages.pack(slot)),
@@ -29,6 +29,16 @@ library Leaves {
             b: buying ? 0 : slot.fillWh,
             c: atMargin ? slot.quantityWh - slot.filledBeforeWh : 0
         });
+    }
+
+    /// @notice Whether a slot's open quantity counts as marginal: exactly at the price, on the long side, not expired.
+    function isAtMargin(Messages.Slot memory slot, int64 price, uint8 longSide, uint64 clearedAtS)
+        internal
+        pure
+        returns (bool)
+    {
+        return slot.limitPrice == price && longSide == (slot.side == BUY ? LONG_BUY : LONG_SELL)
+            && slot.expiryS >= clearedAtS;
     }
 
     /// @notice Node of a meter leaf: positive and negative deviation.

@@ -9,7 +9,7 @@ pragma solidity ^0.8.24;
 ///     empty   the zero hash with zero sums; the parent of two empty nodes is empty
 /// A parent commits to the hash and the sums of both children, so a wrong sum anywhere is shown by one path.
 /// Sums are uint128 and never wrap: where two children exceed it, computing the parent reverts, and the node that
-/// the operator put there instead is refuted by `ClaimedSums`.
+/// the operator put there instead is refuted by `challengeNodeSum`.
 library MerkleSum {
     /// @notice Hash and the three sums of a subtree.
     struct Node {
@@ -25,15 +25,28 @@ library MerkleSum {
     /// @notice Depth of the tree of a header's auctions.
     uint256 internal constant AUCTIONS_DEPTH = 12;
 
+    /// @notice Bytes of one sum, and of a sibling in a path.
+    uint256 private constant SUM_BYTES = 16;
+    uint256 private constant SIBLING_BYTES = 80;
+
     /// @notice The index is not in a tree of that depth: the same leaf must not be provable at two indices.
     error IndexOutsideTree(uint256 index, uint256 depth);
 
     /// @notice The sums on the way to the root exceed a uint128.
     error SumTooLarge();
 
+    /// @notice The path marks a sibling above the root, or is not as long as its marks say.
+    error WrongPath();
+
     /// @notice The hash of a leaf with those canonical bytes.
-    function leafHash(bytes memory leaf) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(bytes1(0x00), leaf));
+    /// @dev The tag stands for a moment where the length ends, so that nothing is copied.
+    function leafHash(bytes memory leaf) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let length := mload(leaf)
+            mstore8(add(leaf, 31), 0x00)
+            hash := keccak256(add(leaf, 31), add(length, 1))
+            mstore(leaf, length)
+        }
     }
 
     /// @notice The hash over two children, even where both are empty.
@@ -59,66 +72,78 @@ library MerkleSum {
         return Node(parentHash(left, right), left.a + right.a, left.b + right.b, left.c + right.c);
     }
 
-    /// @notice The root that `node` at `index` with these siblings, lowest first, leads to.
-    /// @dev `index` counts nodes at the height of `node`, which is the tree's depth less the number of siblings.
-    /// What `parent` gives at every height, and a test holds both together; here on the stack, because the decoding and
-    /// allocation of forty nodes would be most of the gas of a challenge. Bits beyond a uint128 are cut off.
-    function rootOf(uint256 index, Node memory node, Node[] calldata siblings)
+    /// @notice The root that `node` at `index` with the siblings of `path` leads to.
+    /// @dev A path is packed: 4 bytes of which bit `h` says whether the sibling at height `h` has leaves, then hash and
+    /// sums (32 + 16 + 16 + 16 bytes) of each that has, lowest first. `depth` is the number of levels above `node`, and
+    /// `index` counts nodes at its height. What `parent` gives at every height, and a test holds both together; here
+    /// on the stack, because decoding and allocating forty nodes would be most of the gas of a challenge.
+    function rootOf(uint256 index, Node memory node, bytes calldata path, uint256 depth)
         internal
         pure
         returns (Node memory root)
     {
-        if (index >> siblings.length != 0) revert IndexOutsideTree(index, siblings.length);
-        (bytes32 hash, uint256 a, uint256 b, uint256 c) = (node.hash, node.a, node.b, node.c);
-        uint256 excess;
+        if (index >> depth != 0) revert IndexOutsideTree(index, depth);
+        (bytes32 hash, uint256 a, uint256 c) = (node.hash, node.a, node.c);
+        uint256 ab = (a << 128) | node.b;
+        uint256 isWrong;
         assembly ("memory-safe") {
-            let low := sub(shl(128, 1), 1)
             let at := mload(0x40) // 161 bytes of parent beyond the free memory, not kept
             mstore8(at, 0x01)
-            let sibling := siblings.offset
-            for { let height := 0 } lt(height, siblings.length) { height := add(height, 1) } {
-                let sa := and(calldataload(add(sibling, 0x20)), low)
-                let sb := and(calldataload(add(sibling, 0x40)), low)
-                let sc := and(calldataload(add(sibling, 0x60)), low)
-                let sh := calldataload(sibling)
-                sibling := add(sibling, 0x80)
-                if or(or(or(hash, sh), or(a, sa)), or(or(b, sb), or(c, sc))) {
-                    let isRight := and(shr(height, index), 1)
-                    let own := add(add(at, 1), mul(isRight, 80))
-                    let other := sub(add(at, 81), mul(isRight, 80))
-                    // A child is 80 bytes: hash, a, and b and c in one word over the lower half of a's.
-                    mstore(own, hash)
-                    mstore(add(own, 32), shl(128, a))
-                    mstore(add(own, 48), or(shl(128, b), and(c, low)))
-                    mstore(other, sh)
-                    mstore(add(other, 32), shl(128, sa))
-                    mstore(add(other, 48), or(shl(128, sb), sc))
-                    hash := keccak256(at, 161)
-                    a := add(a, sa)
-                    b := add(b, sb)
-                    c := add(c, sc)
-                    excess := or(excess, shr(128, or(a, or(b, c))))
+            let marks := shr(224, calldataload(path.offset))
+            let next := add(path.offset, 4)
+            for { let places := or(shl(depth, 1), index) } xor(places, 1) { places := shr(1, places) } {
+                let sibling := next
+                next := add(next, 80)
+                if iszero(and(marks, 1)) {
+                    next := sibling
+                    sibling := calldatasize() // beyond the calldata all is zero, as in an empty sibling
                 }
+                marks := shr(1, marks)
+                let sab := calldataload(add(sibling, 32))
+                let sc := shr(128, calldataload(add(sibling, 64)))
+                if iszero(or(hash, calldataload(sibling))) {
+                    if iszero(or(or(ab, sab), or(c, sc))) { continue }
+                }
+                let right := mul(80, and(places, 1))
+                calldatacopy(sub(add(at, 81), right), sibling, 80)
+                let own := add(at, right)
+                // From the back, so that each word covers the idle upper half of the one behind it.
+                mstore(add(own, 49), c)
+                mstore(add(own, 33), ab)
+                mstore(add(own, 1), hash)
+                hash := keccak256(at, 161)
+                ab := add(ab, sab)
+                a := add(a, shr(128, sab))
+                c := add(c, sc)
             }
+            // Siblings that nothing marks, or marks without a sibling, leave the end somewhere else.
+            isWrong := or(marks, xor(next, add(path.offset, path.length)))
         }
-        if (excess != 0) revert SumTooLarge();
+        if (isWrong != 0) revert WrongPath();
+        // Sums only grow on the way up: one beyond a uint128 anywhere is one at the root, or b has run over into a.
+        if (ab >> 128 != a || c >> 128 != 0) revert SumTooLarge();
         // Casting: no sum has a bit beyond a uint128.
-        return Node(hash, uint128(a), uint128(b), uint128(c));
+        return Node(hash, uint128(a), uint128(ab), uint128(c));
     }
 
-    /// @notice Whether `node` stands at `index` in the tree of that commitment.
-    function isIn(bytes32 root, uint256 index, Node memory node, Node[] calldata siblings)
+    /// @notice Whether `node` stands at `index`, `depth` levels below the root, in the tree of that commitment.
+    function isIn(bytes32 root, uint256 index, Node memory node, bytes calldata path, uint256 depth)
         internal
         pure
         returns (bool)
     {
-        return commitment(rootOf(index, node, siblings)) == root;
+        return commitment(rootOf(index, node, path, depth)) == root;
     }
 
     /// @notice Sum `c` of all leaves left of `index`: what stands before a slot in the order of rationing.
-    function prefixSumC(uint256 index, Node[] calldata siblings) internal pure returns (uint256 sum) {
-        for (uint256 height = 0; height < siblings.length; height++) {
-            if ((index >> height) & 1 == 1) sum += siblings[height].c;
+    /// @dev For a path that was found to lead somewhere; of any other the sum means nothing.
+    function prefixSumC(uint256 index, bytes calldata path, uint256 depth) internal pure returns (uint256 sum) {
+        uint256 bitmap = uint32(bytes4(path));
+        uint256 end = 4;
+        for (uint256 height = 0; height < depth; height++) {
+            if ((bitmap >> height) & 1 == 0) continue;
+            end += SIBLING_BYTES;
+            if ((index >> height) & 1 == 1) sum += uint128(bytes16(path[end - SUM_BYTES:end]));
         }
     }
 }

@@ -58,13 +58,14 @@ library Messages {
         uint64 validUntilS;
     }
 
-    /// @notice The operator's promise that a bid takes part from `round` on.
+    /// @notice The operator's promise that a bid takes part from `round` on, which clears at `clears_at_s`.
     struct Receipt {
         uint32 account;
         uint64 product;
         uint32 version;
         bytes32 bidHash;
         uint32 round;
+        uint64 clearsAtS;
     }
 
     /// @notice The operator holds readings `first_sequence … last_sequence` of a stream durably; the home may forget
@@ -148,7 +149,8 @@ library Messages {
         uint64 volumeWh;
     }
 
-    /// @notice One account in one auction: its bid, what was filled before and now, and its position in the product.
+    /// @notice One account in one auction: its newest bid, what of it was filled before and now, its position in the
+    /// product.
     struct Slot {
         uint32 account;
         uint64 product;
@@ -170,8 +172,14 @@ library Messages {
         uint32 account;
         uint64 importRegisterWh;
         uint64 exportRegisterWh;
-        int64 contractedWh;
-        int128 contractedCostNano;
+        int64 quarterWh;
+        int128 quarterCostNano;
+        int64 hourWh;
+        int128 hourCostNano;
+        int64 dayWh;
+        int128 dayCostNano;
+        int64 weekWh;
+        int128 weekCostNano;
         int64 orderedWh;
         int64 deviationWh;
         bytes32 readingHash;
@@ -182,6 +190,7 @@ library Messages {
         uint32 account;
         int128 cumulativeNano;
         uint128 reservedNano;
+        bytes32 commitmentsHash;
     }
 
     /// @notice EIP-712 type hash of SettlementReading.
@@ -205,8 +214,9 @@ library Messages {
     );
 
     /// @notice EIP-712 type hash of Receipt.
-    bytes32 internal constant RECEIPT_TYPE_HASH =
-        keccak256("Receipt(uint32 account,uint64 product,uint32 version,bytes32 bidHash,uint32 round)");
+    bytes32 internal constant RECEIPT_TYPE_HASH = keccak256(
+        "Receipt(uint32 account,uint64 product,uint32 version,bytes32 bidHash,uint32 round,uint64 clearsAtS)"
+    );
 
     /// @notice EIP-712 type hash of Acknowledgement.
     bytes32 internal constant ACKNOWLEDGEMENT_TYPE_HASH = keccak256(
@@ -297,10 +307,10 @@ library Messages {
     uint256 internal constant SLOT_BYTES = 113;
 
     /// @notice Length of a packed MeterLeaf.
-    uint256 internal constant METER_LEAF_BYTES = 92;
+    uint256 internal constant METER_LEAF_BYTES = 164;
 
     /// @notice Length of a packed BalanceLeaf.
-    uint256 internal constant BALANCE_LEAF_BYTES = 36;
+    uint256 internal constant BALANCE_LEAF_BYTES = 68;
 
     /// @notice The canonical bytes of a Slot: every field big-endian in its own width.
     function pack(Slot memory leaf) internal pure returns (bytes memory) {
@@ -326,8 +336,14 @@ library Messages {
             leaf.account,
             leaf.importRegisterWh,
             leaf.exportRegisterWh,
-            leaf.contractedWh,
-            leaf.contractedCostNano,
+            leaf.quarterWh,
+            leaf.quarterCostNano,
+            leaf.hourWh,
+            leaf.hourCostNano,
+            leaf.dayWh,
+            leaf.dayCostNano,
+            leaf.weekWh,
+            leaf.weekCostNano,
             leaf.orderedWh,
             leaf.deviationWh,
             leaf.readingHash
@@ -336,7 +352,7 @@ library Messages {
 
     /// @notice The canonical bytes of a BalanceLeaf: every field big-endian in its own width.
     function pack(BalanceLeaf memory leaf) internal pure returns (bytes memory) {
-        return abi.encodePacked(leaf.account, leaf.cumulativeNano, leaf.reservedNano);
+        return abi.encodePacked(leaf.account, leaf.cumulativeNano, leaf.reservedNano, leaf.commitmentsHash);
     }
 
     /// @notice The Slot of those canonical bytes, 113 of them.
@@ -355,22 +371,29 @@ library Messages {
         leaf.signatureHash = bytes32(packed[81:113]);
     }
 
-    /// @notice The MeterLeaf of those canonical bytes, 92 of them.
+    /// @notice The MeterLeaf of those canonical bytes, 164 of them.
     function unpackMeterLeaf(bytes calldata packed) internal pure returns (MeterLeaf memory leaf) {
         leaf.account = uint32(bytes4(packed[0:4]));
         leaf.importRegisterWh = uint64(bytes8(packed[4:12]));
         leaf.exportRegisterWh = uint64(bytes8(packed[12:20]));
-        leaf.contractedWh = int64(uint64(bytes8(packed[20:28])));
-        leaf.contractedCostNano = int128(uint128(bytes16(packed[28:44])));
-        leaf.orderedWh = int64(uint64(bytes8(packed[44:52])));
-        leaf.deviationWh = int64(uint64(bytes8(packed[52:60])));
-        leaf.readingHash = bytes32(packed[60:92]);
+        leaf.quarterWh = int64(uint64(bytes8(packed[20:28])));
+        leaf.quarterCostNano = int128(uint128(bytes16(packed[28:44])));
+        leaf.hourWh = int64(uint64(bytes8(packed[44:52])));
+        leaf.hourCostNano = int128(uint128(bytes16(packed[52:68])));
+        leaf.dayWh = int64(uint64(bytes8(packed[68:76])));
+        leaf.dayCostNano = int128(uint128(bytes16(packed[76:92])));
+        leaf.weekWh = int64(uint64(bytes8(packed[92:100])));
+        leaf.weekCostNano = int128(uint128(bytes16(packed[100:116])));
+        leaf.orderedWh = int64(uint64(bytes8(packed[116:124])));
+        leaf.deviationWh = int64(uint64(bytes8(packed[124:132])));
+        leaf.readingHash = bytes32(packed[132:164]);
     }
 
-    /// @notice The BalanceLeaf of those canonical bytes, 36 of them.
+    /// @notice The BalanceLeaf of those canonical bytes, 68 of them.
     function unpackBalanceLeaf(bytes calldata packed) internal pure returns (BalanceLeaf memory leaf) {
         leaf.account = uint32(bytes4(packed[0:4]));
         leaf.cumulativeNano = int128(uint128(bytes16(packed[4:20])));
         leaf.reservedNano = uint128(bytes16(packed[20:36]));
+        leaf.commitmentsHash = bytes32(packed[36:68]);
     }
 }
