@@ -69,13 +69,69 @@ class OrderForced:
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled:
-    """The trader of a forced order withdrew it."""
+    """A forced order is closed on the chain: withdrawn by its trader, or matched there.
+
+    ``closed_at_s`` is the time of its block, which says what rounds it still stood for; 0: when it is heard of.
+    """
 
     order_id: int
+    closed_at_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DemandRaised:
+    """Somebody asks on chain about the header at ``index``; see ``contracts.demands.Question``.
+
+    ``place`` is the leaf of the auction that the question is about, ``subject`` the account or leaf that it names.
+    """
+
+    number: int
+    index: int
+    question: int
+    place: int
+    subject: int
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoverDemanded:
+    """What a demand for cover is about: an account's reserve, the one before it, and the list behind it."""
+
+    number: int
+    reserved_nano: int
+    reserved_before_nano: int
+    commitments_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDemanded:
+    """What a demand for a promised round is about: the product, and the version of the receipted bid."""
+
+    number: int
+    product: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DemandClosed:
+    """A demand was answered, or its header is void or final."""
+
+    number: int
 
 
 ChainEvent = (
-    AccountOpened | Deposited | Withdrawn | HeaderPosted | HeaderFinalised | HeaderVoided | OrderForced | OrderCancelled
+    AccountOpened
+    | Deposited
+    | Withdrawn
+    | HeaderPosted
+    | HeaderFinalised
+    | HeaderVoided
+    | OrderForced
+    | OrderCancelled
+    | DemandRaised
+    | CoverDemanded
+    | RoundDemanded
+    | DemandClosed
 )
 
 _TYPES: dict[str, type[ChainEvent]] = {
@@ -89,6 +145,10 @@ _TYPES: dict[str, type[ChainEvent]] = {
         HeaderVoided,
         OrderForced,
         OrderCancelled,
+        DemandRaised,
+        CoverDemanded,
+        RoundDemanded,
+        DemandClosed,
     )
 }
 

@@ -1,48 +1,42 @@
 """``coordinator``: what the grid operator types.
 
-What a command returns goes to stdout, what it does to stderr; ``--json`` gives one object a line. Exit codes: 0 done,
-1 failed, 2 wrong usage, 69 something needed is unavailable, 78 the configuration is wrong, 130 interrupted.
+What a command returns goes to stdout, what it does to stderr; ``--json`` gives one object a line; exit codes are those
+of ``shell/terminal.py``. Commands that speak to a chain alone are in ``shell/chain_commands.py``,
+``shell/oracle_commands.py`` and ``shell/watch_commands.py``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from coordinator.shell.chain_commands import deploy
+from coordinator.shell.oracle_commands import oracle_app
+from coordinator.shell.terminal import FAILED, UNAVAILABLE, WRONG_CONFIGURATION, fail, say
+from coordinator.shell.watch_commands import verify, watch
 
 if TYPE_CHECKING:
     from coordinator.running import RunningCoordinator
     from coordinator.shell.operator_config import OperatorConfig
 
-FAILED, UNAVAILABLE, WRONG_CONFIGURATION = 1, 69, 78
 HTTP_TIMEOUT_S = 10
-DEV_DEPLOYER_KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-"""First key of the publicly known development mnemonic: development chains fund it. Worthless anywhere else."""
-DEV_FINALITY_WINDOW_S = 3_600
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run a feeder's market, settlement and grid.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
+app.add_typer(oracle_app, name="oracle")
+app.command()(deploy)
+app.command()(verify)
+app.command()(watch)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file")]
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON object a line")]
 UrlOption = Annotated[str, typer.Option("--http", help="URL of the running coordinator")]
 DEFAULT_URL = "http://127.0.0.1:8080"
-
-
-def say(text: str) -> None:
-    """Progress for people."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def fail(text: str, code: int) -> NoReturn:
-    """Ends with a sentence and an exit code."""
-    say(f"coordinator: {text}")
-    raise typer.Exit(code)
 
 
 def _config(path: Path | None, flags: dict[str, Any] | None = None) -> OperatorConfig:
@@ -70,7 +64,7 @@ def run(
     config: ConfigOption = None,
     broker: Annotated[str | None, typer.Option(help="external broker, mqtt://host:port; else the embedded one")] = None,
     mqtt: Annotated[str | None, typer.Option(help="HOST:PORT of the embedded broker")] = None,
-    rpc: Annotated[str | None, typer.Option(help="URL of an EVM node; without one headers stay unposted")] = None,
+    rpc: Annotated[str | None, typer.Option(help="URLs of EVM nodes, by commas; without: unposted")] = None,
     deployment: Annotated[str | None, typer.Option(help="file that `deploy` wrote")] = None,
     http: Annotated[str | None, typer.Option(help="HOST:PORT of the web interface")] = None,
     store: Annotated[str | None, typer.Option(help="the store's file")] = None,
@@ -124,84 +118,6 @@ def key(path: Annotated[Path, typer.Argument(help="new file")]) -> None:
     except OSError as error:
         fail(str(error), FAILED)
     print("0x" + address_of(private_key).hex())
-
-
-@app.command()
-def deploy(
-    rpc: Annotated[str, typer.Option(help="URL of an EVM node")],
-    out: Annotated[Path, typer.Option(help="deployments file; what it names is not deployed again")] = Path(
-        "deployment.json"
-    ),
-    profile: Annotated[str, typer.Option(help="dev: public key, short window, a street; production: your key")] = "dev",
-    operator: Annotated[Path, typer.Option(help="key file of the operator; dev makes one")] = Path("operator.key"),
-    deployer: Annotated[Path | None, typer.Option(help="key file of governance, for production")] = None,
-    homes: Annotated[int, typer.Option(min=0, max=200, help="accounts of the development street")] = 0,
-    keys: Annotated[Path, typer.Option(help="where the street's key files are")] = Path("keys"),
-    deposit: Annotated[int, typer.Option(min=0, max=1_000_000, help="whole units of currency a home")] = 50,
-    as_json: JsonOption = False,
-) -> None:
-    """Deploy the contracts, give roles and bond; with --homes also open and fund a street's accounts."""
-    if profile not in ("dev", "production") or (profile == "production" and (deployer is None or homes)):
-        raise typer.BadParameter("dev, or production with --deployer and without --homes", param_hint="--profile")
-    from dataclasses import asdict
-
-    from contracts.signature import address_of
-    from coordinator.shell.chain_port import RemoteChainError
-    from coordinator.shell.deployment import DeploymentTerms, LocalDeploymentError
-    from coordinator.shell.deployment import deploy as bring_up
-    from coordinator.shell.evm_account import RemoteRevertError
-    from coordinator.shell.operator_config import LocalConfigError, read_key
-
-    dev = profile == "dev"
-    try:
-        if dev:
-            _ensure_key(operator)
-        deployer_key = DEV_DEPLOYER_KEY if deployer is None else read_key(deployer)
-        terms = DeploymentTerms(finality_window_s=DEV_FINALITY_WINDOW_S) if dev else DeploymentTerms()
-        deployment = bring_up(rpc, deployer_key, address_of(read_key(operator)), out, terms, say)
-        street = _open_street(rpc, deployer_key, deployment, homes, keys, deposit) if homes else []
-    except (LocalDeploymentError, LocalConfigError) as error:
-        fail(str(error), WRONG_CONFIGURATION)
-    except RemoteChainError as error:
-        fail(str(error), UNAVAILABLE)
-    except RemoteRevertError as error:
-        fail(f"the chain refuses: {error}", FAILED)
-    if as_json:
-        print(json.dumps({"deployment": asdict(deployment), "street": street}))
-    else:
-        print(f"deployment {out}")
-        for home in street:
-            print(f"account {home['account']} {home['key_file']} {home['address']}")
-
-
-def _ensure_key(path: Path) -> None:
-    import secrets
-
-    from coordinator.shell.operator_config import write_key
-
-    if not path.exists():
-        write_key(path, secrets.token_bytes(32))
-        say(f"new key {path}")
-
-
-def _open_street(
-    rpc: str, deployer_key: bytes, deployment: Any, homes: int, keys: Path, deposit: int
-) -> list[dict[str, Any]]:
-    from contracts.signature import address_of
-    from contracts.units import NANO_PER_UNIT
-    from coordinator.shell.deployment import StreetAccount, open_street
-    from coordinator.shell.operator_config import read_key
-
-    files = [keys / f"home-{number}.key" for number in range(1, homes + 1)]
-    for file in files:
-        _ensure_key(file)
-    addresses = [address_of(read_key(file)) for file in files]
-    street = [StreetAccount(address, address, deposit * NANO_PER_UNIT) for address in addresses]
-    accounts = open_street(rpc, deployer_key, deployment, street, say)
-    return [
-        {"account": account, "key_file": str(file), "address": "0x" + address.hex()}
-        for account, file, address in zip(accounts, files, addresses, strict=True)
-    ]
 
 
 def _ask(url: str, path: str, token_file: Path | None = None, body: dict[str, Any] | None = None) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from contracts.eip712 import Message
 from contracts.envelope import seal
 from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Bid, Receipt, SetPointReport, StandingOrder
+from contracts.messages import Bid, SetPointReport, StandingOrder
 from contracts.proof_pack import FillPack, fill_packs, interval_packs, pack_bytes
 from contracts.signature import Signer
 from contracts.topics import Leaf, parse_topic, topic
@@ -28,10 +28,11 @@ from coordinator.grid.dispatch import Dispatch, DispatchedStep
 from coordinator.grid.power_balance import interval_balance, power_balance
 from coordinator.ingest import Admitted, Refusal, admit
 from coordinator.market.rounds import DueRound, Market
-from coordinator.orders import OrderDesk
+from coordinator.orders import OrderDesk, spot_clears_at_s
 from coordinator.pricing.price_history import PriceHistory
 from coordinator.reading_desk import ReadingDesk
 from coordinator.registry import Registry
+from coordinator.settlement.answers import AnswerDesk
 from coordinator.settlement.ledger import refused_registers
 from coordinator.settlement.settlement import Settlement
 from coordinator.store.store import Store
@@ -59,7 +60,8 @@ class Coordinator:
         self.market = Market(store, market)
         self.settlement = Settlement(store, market, sign)
         self.orders = OrderDesk(store, market, self.market, self.settlement)
-        self.chain_desk = ChainDesk(self.registry, self.settlement.headers, self.orders)
+        self.answers = AnswerDesk(store)
+        self.chain_desk = ChainDesk(self.registry, self.settlement.headers, self.orders, self.answers)
         self.prices = PriceHistory(store, market)
         self.dispatch = Dispatch(store)
         self.counters: Counter[str] = Counter()
@@ -107,15 +109,14 @@ class Coordinator:
     def _on_order(
         self, admitted: Admitted, order: Bid | StandingOrder, text: str, payload: bytes, now_ms: int
     ) -> Reception:
+        due = self.on_deadline(now_ms)  # nothing is promised before everything that was due has happened
         verdict = self.orders.judge(order, now_ms // 1000)
         if isinstance(verdict, Refusal):
-            return Reception(verdict)
+            return Reception(verdict, due)
         if verdict.is_new:
             inbox_id = self.store.append_input(now_ms, "message", text, payload)
-            self.orders.accept(order, admitted.envelope.signature, verdict.first_round, inbox_id)
-        number = order.product if isinstance(order, Bid) else 0
-        receipt = Receipt(order.account, number, order.version, order.struct_hash(), verdict.first_round)
-        return Reception(None, [self._to_home(order.account, Leaf.RECEIPT, receipt)])
+            self.orders.accept(order, admitted.envelope.signature, verdict.first, inbox_id)
+        return Reception(None, [self._to_home(order.account, Leaf.RECEIPT, verdict.receipt), *due])
 
     def _on_report(self, report: SetPointReport, text: str, payload: bytes, now_ms: int) -> Reception:
         seen = self.dispatch.outcomes_seen(report)
@@ -193,7 +194,7 @@ class Coordinator:
         )
         price = self.prices.keep(inputs)
         deviations = {m.leaf.account: m.leaf.deviation_wh for m in metered}
-        spot = self.market.run_spot(settled, deviations, price, (interval + 1) * INTERVAL_S - 1)
+        spot = self.market.run_spot(settled, deviations, price, spot_clears_at_s(interval))
         forward = self.market.book.records_of_header(interval)
         closed = self.settlement.close(interval, metered, spot, forward, inputs.to_record())
         self.counters["headers"] += 1
@@ -206,8 +207,8 @@ class Coordinator:
         return effects
 
     def resume(self) -> list[Effect]:
-        """After a restart: headers that were built but not seen on the chain are submitted again."""
-        return [SubmitHeader(header) for header in self.settlement.headers.unposted()]
+        """After a restart: headers that are not seen on the chain, and answers to open demands, are submitted again."""
+        return [*(SubmitHeader(header) for header in self.settlement.headers.unposted()), *self.answers.again()]
 
     # -- chain, feeds, operator --------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from contracts.evidence import Call
 from contracts.messages import Header
 
 
@@ -24,6 +25,15 @@ class SubmitHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class SubmitAnswer:
+    """Answer demand ``number`` on chain by ``call``, before ``deadline_s``."""
+
+    number: int
+    call: Call
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class PublishRecord:
     """Make the public record of an interval available under its hash."""
 
@@ -39,4 +49,4 @@ class Alarm:
     text: str
 
 
-Effect = Publish | SubmitHeader | PublishRecord | Alarm
+Effect = Publish | SubmitHeader | SubmitAnswer | PublishRecord | Alarm

@@ -64,7 +64,7 @@ class Refusal(Enum):
     FROM_THE_FUTURE = "taken later than now"
     TOO_OLD = "taken longer ago than readings are kept"
     OUT_OF_RANGE = "a register or interval is outside what a home can have"
-    RESERVED_VERSION = "this version is reserved for orders placed on chain"
+    RESERVED_VERSION = "versions begin at 1, and the upper half is reserved for orders placed on chain"
     WRONG_SIGNATURE = "not signed by the account's key for this market"
     COLUMNS_DIFFER = "the columns are not what was signed"
     UNKNOWN_PRODUCT = "this product is not traded here"
@@ -73,6 +73,7 @@ class Refusal(Enum):
     EXPIRED = "the order had expired before it came"
     STALE_VERSION = "a newer version is here already"
     BEYOND_COLLATERAL = "deposit and results do not cover the worst case"
+    TOO_MANY_PRODUCTS = "the account has as many products open as one balance may answer for"
     BEYOND_LIMIT = "more bids, readings or contradictions than one home may have, or a report that nobody asked for"
 
 
@@ -142,7 +143,7 @@ def _meaning_refusal(envelope: Envelope, topic: Topic, now_s: int) -> Refusal | 
         return _time_refusal(message.taken_at_s, min(message.taken_at_s, (message.interval + 1) * INTERVAL_S), now_s)
     if isinstance(message, TelemetryBatch):
         return _time_refusal(message.last_taken_at_s, message.first_taken_at_s, now_s)
-    if isinstance(message, Bid) and message.version >= FORCED_VERSION:
+    if isinstance(message, Bid | StandingOrder) and not 0 < message.version < FORCED_VERSION:
         return Refusal.RESERVED_VERSION
     return None
 

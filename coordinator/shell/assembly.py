@@ -90,15 +90,17 @@ def build_chain(config: OperatorConfig, operator_key: bytes, alarms: AlarmLog) -
 
     deployment = load_deployment(Path(config.chain.deployment))
     return SettlementChain(
-        config.chain.rpc,
+        config.chain.urls,
         operator_key,
         deployment.domain,
         Path(config.store.path).with_suffix(".chain.json"),
         alarms.report,
         trading=deployment.trading,
+        demands=deployment.address("DataDemands"),
         first_block=deployment.first_block,
         finality_depth=config.chain.finality_depth,
         fee_limit_wei=config.chain.fee_limit_wei or None,
+        terms=config.market_config(deployment.domain, operator_key).terms,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from contracts.evidence import Call
 from contracts.messages import Header
 from coordinator.chain_events import ChainEvent
 
@@ -25,10 +26,19 @@ class Chain(Protocol):
     async def submit(self, header: Header) -> None:
         """Takes a header to be posted; returns before it is. Taking the same header again changes nothing."""
 
+    async def answer(self, number: int, call: Call, deadline_s: int) -> None:
+        """Takes the answer to a demand, to be given before ``deadline_s``. The same again changes nothing."""
+
     async def events(self) -> list[ChainEvent]:
         """The next final events; calling again says that the ones before are stored. Also drives the posting.
 
         Raises RemoteChainError while the chain cannot be reached.
+        """
+
+    async def collar(self) -> tuple[int, int] | None:
+        """Lowest and highest price with which a header may be posted now; None where the chain sets no bounds.
+
+        Raises RemoteChainError.
         """
 
     async def stop(self) -> None:
@@ -51,9 +61,16 @@ class NoChain:
     async def submit(self, header: Header) -> None:
         """The header stays built in the store."""
 
+    async def answer(self, number: int, call: Call, deadline_s: int) -> None:
+        """Nobody asks."""
+
     async def events(self) -> list[ChainEvent]:
         """Never any."""
         return []
+
+    async def collar(self) -> tuple[int, int] | None:
+        """No bounds."""
+        return None
 
     async def stop(self) -> None:
         """Nothing to end."""

@@ -39,11 +39,14 @@ class ContractInterface:
         self._functions = {e["name"]: e for e in self._abi if e["type"] == "function"}
         self._events = {keccak(signature(e).encode()): e for e in self._abi if e["type"] == "event"}
 
+    def selector(self, function: str) -> bytes:
+        """The four bytes that choose ``function``."""
+        return keccak(signature(self._functions[function]).encode())[:4]
+
     def call(self, function: str, *arguments: object) -> bytes:
         """The payload that calls ``function``."""
-        entry = self._functions[function]
-        selector = keccak(signature(entry).encode())[:4]
-        return selector + encode([canonical_type(i) for i in entry["inputs"]], arguments)
+        inputs = self._functions[function]["inputs"]
+        return self.selector(function) + encode([canonical_type(i) for i in inputs], arguments)
 
     def output(self, function: str, returned: bytes) -> tuple[Any, ...]:
         """The values that ``function`` returned. Raises ValueError on bytes that are no such values."""

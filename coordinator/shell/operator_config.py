@@ -16,12 +16,14 @@ from urllib.parse import urlsplit
 from contracts.eip712 import Domain
 from contracts.header_rules import DEFAULT_GRACE_INTERVALS
 from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR
+from contracts.messages import AuctionRule
 from contracts.signature import address_of
 from contracts.topics import NAME_PATTERN
 from coordinator.config import MICRO_CENT, MarketConfig
 
 ENVIRONMENT_PREFIX = "GRID_"
 CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
+SPOT_RULES = {"shared": AuctionRule.SPOT_SHARED, "auction": AuctionRule.SPOT_AUCTION}
 
 
 class LocalConfigError(Exception):
@@ -42,18 +44,24 @@ class MarketSection:
     base_price: int = 20 * MICRO_CENT
     grace: int = DEFAULT_GRACE_INTERVALS
     calendar: str = "default"
+    spot_rule: str = "shared"
     norm_demand_w: int = 0
     norm_supply_w: int = 0
 
 
 @dataclass(slots=True)
 class ChainSection:
-    """[chain] ``rpc`` empty: no chain, headers stay built. ``fee_limit_wei`` 0: none."""
+    """[chain] ``rpc`` are nodes' URLs by commas, empty: no chain, headers stay built. ``fee_limit_wei`` 0: none."""
 
     rpc: str = ""
-    deployment: str = "deployment.json"
+    deployment: str = "deployments/31337.json"
     finality_depth: int = 0
     fee_limit_wei: int = 0
+
+    @property
+    def urls(self) -> list[str]:
+        """The nodes, in the order of preference."""
+        return [url.strip() for url in self.rpc.split(",") if url.strip()]
 
 
 @dataclass(slots=True)
@@ -126,12 +134,15 @@ class OperatorConfig:
             faults.append("market.feeder: a name of [a-z0-9_-], at most 32 long")
         if self.market.calendar not in CALENDARS:
             faults.append(f"market.calendar: one of {', '.join(CALENDARS)}")
+        if self.market.spot_rule not in SPOT_RULES:
+            faults.append(f"market.spot_rule: one of {', '.join(SPOT_RULES)}")
         if not 0 <= self.market.tariff_export <= self.market.base_price <= self.market.tariff_import:
             faults.append("market: 0 <= tariff_export <= base_price <= tariff_import")
         if not 1 <= self.market.grace <= 96:
             faults.append("market.grace: 1 to 96 intervals")
-        if self.chain.rpc and urlsplit(self.chain.rpc).scheme not in ("http", "https"):
-            faults.append("chain.rpc: an http:// or https:// URL")
+        urls = self.chain.urls
+        if not all(urlsplit(url).scheme in ("http", "https") for url in urls) or (self.chain.rpc and not urls):
+            faults.append("chain.rpc: http:// or https:// URLs, by commas")
         if self.broker.url and urlsplit(self.broker.url).scheme not in ("mqtt", "mqtts"):
             faults.append("broker.url: an mqtt:// or mqtts:// URL")
         faults += [f"{name}: a port" for name, port in self._ports() if not 0 <= port < 65_536]
@@ -151,7 +162,7 @@ class OperatorConfig:
         m = self.market
         return MarketConfig(
             m.feeder, domain, address_of(operator_key), m.tariff_import, m.tariff_export, m.base_price, m.grace,
-            CALENDARS[m.calendar], m.norm_demand_w, m.norm_supply_w,
+            CALENDARS[m.calendar], m.norm_demand_w, m.norm_supply_w, spot_rule=SPOT_RULES[m.spot_rule],
         )  # fmt: skip
 
 

@@ -1,30 +1,35 @@
-"""Carries out the table of ``posting``: sends headers one after the other, and makes old ones final.
+"""Decides which header is to be posted and which to be made final; the ``Transactor`` brings both onto the chain.
 
-Blocking; ``step`` is called once a poll and does as much as is possible without waiting.
+    take(header) ─▶ wanted once its previous is the contract's tip ─▶ seen_posted, by the event beyond finality depth
+
+Why it can never post twice: a header is only wanted while its ``previous`` is the tip, which it no longer is once it
+stands there; the contract refuses a second one by the same rule, so even two coordinators with one key post it once.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import replace
 
 from contracts.eip712 import Domain, layout
 from contracts.header_rules import header_digest
 from contracts.messages import Header
 from coordinator.shell.chain_port import RemoteChainError, ReportAlarm
-from coordinator.shell.evm_account import EvmAccount, Fee, RemoteRevertError
 from coordinator.shell.evm_contract import ContractInterface
-from coordinator.shell.posting import NEXT_STATE, REVERT_PAUSE_S, STUCK_AFTER_S, Flight, PostingState, Sighting
+from coordinator.shell.evm_node import Block, EvmNode
+from coordinator.shell.transactor import Transactor
+from coordinator.transaction_table import TransactionState
 
-STEPS_A_POLL = 20
-"""Headers that may be posted within one poll on a chain that mines at once: catches up a quarter of a day a second."""
-FEE_ATTEMPTS = 5
-"""Raises of the fee within one step when a node says that a replacement pays too little."""
-LOW_GAS_TRANSACTIONS = 50
-"""Below the cost of this many headers (half a day) the operator is told to add gas coins."""
+STEPS_A_POLL = 40
+"""Moves within one poll on a chain that mines at once: two a header, so it catches up a quarter of a day a second."""
+PAUSE_S = 15
+"""A header that was refused or reverted is not at once tried again: what made it so changes with blocks."""
 FINALISE_GROUP = 4
 """Headers whose window is over before one transaction makes them all final: an hour's worth."""
+PATIENT_REASONS = ("IntervalNotOver", "StillChallengeable", "AlreadyFinal")
+"""Too early by the chain's clock, or made final by somebody else: normal, and over by itself."""
+
+UNDONE = (TransactionState.ABANDONED, TransactionState.REVERTED)
 
 
 def header_words(header: Header) -> tuple[int | bytes, ...]:
@@ -37,26 +42,21 @@ class HeaderPoster:
 
     def __init__(
         self,
-        account: EvmAccount,
+        transactor: Transactor,
         settlement: bytes,
         domain: Domain,
         alarm: ReportAlarm,
         counters: Counter[str],
-        *,
-        finality_depth: int,
-        fee_limit_wei: int | None,
     ) -> None:
-        self._account = account
+        self._transactor = transactor
         self._settlement = settlement
         self._domain = domain
         self._alarm = alarm
         self._counters = counters
-        self._depth = finality_depth
-        self._fee_limit_wei = fee_limit_wei
         self._interface = ContractInterface("Settlement")
         self._waiting: dict[bytes, Header] = {}
         self._unfinal: dict[int, tuple[Header, int, bytes]] = {}
-        self._flight: Flight | None = None
+        self._wanted: list[str] = []
         self._paused_until_s = 0.0
         self._window_s: int | None = None
 
@@ -89,126 +89,86 @@ class HeaderPoster:
         """The header at ``index`` and all after it are void."""
         self._unfinal = {i: entry for i, entry in self._unfinal.items() if i < index}
 
-    def step(self) -> None:
+    def step(self, node: EvmNode, head: Block) -> None:
         """Moves on as far as the chain allows now. Raises RemoteChainError."""
         for _ in range(STEPS_A_POLL):
-            if self._flight is not None and not self._look():
+            moved = self._transactor.step(node, head)
+            if self._learn():
                 return
-            if time.monotonic() < self._paused_until_s or not self._launch_next():
+            if time.monotonic() >= self._paused_until_s and not self._busy():
+                moved = self._want_next(node, head) or moved
+            if not moved:
                 return
+            newest = node.block()
+            if newest is None:
+                raise RemoteChainError(f"{node.url} has no blocks")
+            head = newest
 
-    # -- the live transaction ----------------------------------------------------------------------------------
+    def _learn(self) -> bool:
+        """What became of what was wanted; whether anything was refused, which the same block would do again."""
+        refused = False
+        for key in list(self._wanted):
+            outcome = self._transactor.outcome(key)
+            if outcome is None:
+                continue
+            self._wanted.remove(key)
+            if outcome.state is TransactionState.REVERTED:
+                self._paused_until_s = time.monotonic() + PAUSE_S
+            if outcome.state is TransactionState.ABANDONED:
+                refused = True
+                self._refused(key, self._interface.error(outcome.reason))
+        return refused
 
-    def _look(self) -> bool:
-        """One sighting of the live transaction; whether the way is free for the next."""
-        assert self._flight is not None
-        flight = replace(self._flight, state=NEXT_STATE[self._flight.state, self._sighting(self._flight)])
-        self._flight = flight
-        if flight.state is PostingState.IDLE:
-            self._flight = None
-            return True
-        if flight.state is PostingState.REVERTED:
-            self._flight = None
-            self._counters["transactions_reverted"] += 1
-            self._alarm("transaction_reverted", f"{flight.purpose} reverted in 0x{flight.transaction_hash.hex()}")
-            self._paused_until_s = time.monotonic() + REVERT_PAUSE_S
-            return False
-        if flight.state is PostingState.LOST:
-            self._counters["transactions_lost"] += 1
-            if self._account.next_nonce() > flight.nonce:
-                self._flight = None  # another transaction took the nonce; the tip says whether ours is still needed
-                return True
-            self._send(flight.purpose, flight.payload, flight.nonce, flight.gas, flight.fee.bumped())
-        return False
+    def _refused(self, key: str, reason: str) -> None:
+        """The contract would revert."""
+        self._counters["posts_refused"] += 1
+        if reason not in PATIENT_REASONS:
+            self._alarm("post_refused", f"the contract refuses the {key}: {reason}")
+            self._paused_until_s = time.monotonic() + PAUSE_S
 
-    def _sighting(self, flight: Flight) -> Sighting:
-        receipt = self._account.receipt(flight.transaction_hash)
-        if receipt is None:
-            stuck = time.monotonic() - flight.sent_at_s > STUCK_AFTER_S
-            return Sighting.STUCK if stuck else Sighting.NOT_IN_A_BLOCK
-        if receipt["status"] != 1:
-            return Sighting.FAILED_IN_A_BLOCK
-        deep = self._account.block_number() - receipt["blockNumber"] >= self._depth
-        return Sighting.DEEP_ENOUGH if deep else Sighting.IN_A_BLOCK
+    def _busy(self) -> bool:
+        """Whether something wanted is not in a block yet: what comes next would be judged without it."""
+        return any(self._transactor.state(key) is not TransactionState.INCLUDED for key in self._wanted)
 
-    # -- the next transaction ----------------------------------------------------------------------------------
-
-    def _launch_next(self) -> bool:
-        """Sends what is due next; whether anything was sent."""
-        header = self._next_header()
+    def _want_next(self, node: EvmNode, head: Block) -> bool:
+        """Wants what is due next; whether anything is."""
+        header = self._next_header(node)
         if header is not None:
-            payload = self._interface.call("post", header_words(header))
-            return self._launch(f"header of interval {header.interval}", payload)
-        due = self._due_to_finalise()
+            digest = header_digest(header, self._domain)
+            key = f"header of interval {header.interval} ({digest.hex()[:8]})"
+            return self._want(key, self._interface.call("post", header_words(header)))
+        due = self._due_to_finalise(node, head)
         if due is None:
             return False
-        return self._launch(f"finalising header {due[1]}", self._interface.call("finalise", due))
+        last, index = due
+        return self._want(f"finality of header {index}", self._interface.call("finalise", (header_words(last), index)))
 
-    def _next_header(self) -> Header | None:
+    def _want(self, key: str, payload: bytes) -> bool:
+        self._transactor.want(key, self._settlement, payload)
+        self._wanted.append(key)
+        return True
+
+    def _next_header(self, node: EvmNode) -> Header | None:
         if not self._waiting:
             return None
-        (tip,) = self._interface.output(
-            "tipDigest", self._account.call(self._settlement, self._interface.call("tipDigest"))
-        )
+        returned = node.call(self._settlement, self._interface.call("tipDigest"))
+        (tip,) = self._interface.output("tipDigest", returned)
         following = next((h for h in self._waiting.values() if h.previous == tip), None)
         if following is None and tip not in self._waiting:
             self._alarm("foreign_tip", f"the chain's last header 0x{tip.hex()} is not one that ours continue")
         return following
 
-    def _due_to_finalise(self) -> tuple[tuple[int | bytes, ...], int, int] | None:
+    def _due_to_finalise(self, node: EvmNode, head: Block) -> tuple[Header, int] | None:
         if len(self._unfinal) < FINALISE_GROUP:
             return None
         if self._window_s is None:
-            returned = self._account.call(self._settlement, self._interface.call("finalityWindowS"))
+            returned = node.call(self._settlement, self._interface.call("finalityWindowS"))
             (self._window_s,) = self._interface.output("finalityWindowS", returned)
-        over_before_s = self._account.block_time_s() - int(self._window_s or 0)
+        over_before_s = head.time_s - int(self._window_s or 0)
         due = [index for index, (_, posted_at_s, _) in self._unfinal.items() if posted_at_s <= over_before_s]
         if len(due) < FINALISE_GROUP:
             return None
-        header, posted_at_s, _ = self._unfinal[max(due)]
-        return header_words(header), max(due), posted_at_s
-
-    def _launch(self, purpose: str, payload: bytes) -> bool:
-        fee = self._account.fee()
-        if self._fee_limit_wei is not None and fee.most_wei > self._fee_limit_wei:
-            self._alarm("gas_price", f"gas costs {fee.most_wei} wei, more than the limit of {self._fee_limit_wei}")
-            return False
-        try:
-            gas = self._account.estimate(self._settlement, payload)
-        except RemoteRevertError as error:
-            self._refused(purpose, self._interface.error(error.output))
-            return False
-        if self._account.balance_wei() < LOW_GAS_TRANSACTIONS * gas * fee.most_wei:
-            self._alarm(
-                "low_gas", f"0x{self._account.address.hex()} holds gas for fewer than {LOW_GAS_TRANSACTIONS} headers"
-            )
-        return self._send(purpose, payload, self._account.next_nonce(), gas, fee)
-
-    def _refused(self, purpose: str, reason: str) -> None:
-        """The contract would revert: too early by the chain's clock, or finalised by somebody else, is normal."""
-        self._counters["posts_refused"] += 1
-        if reason in ("IntervalNotOver", "StillChallengeable", "AlreadyFinal"):
-            return
-        self._alarm("post_refused", f"the contract refuses the {purpose}: {reason}")
-        self._paused_until_s = time.monotonic() + REVERT_PAUSE_S
-
-    def _send(self, purpose: str, payload: bytes, nonce: int, gas: int, fee: Fee) -> bool:
-        for _ in range(FEE_ATTEMPTS):
-            raw, transaction_hash = self._account.sign(self._settlement, payload, nonce, gas, fee)
-            flight = Flight(purpose, payload, nonce, gas, fee, transaction_hash, time.monotonic())
-            try:
-                self._account.send_raw(raw)
-            except RemoteChainError as error:
-                text = str(error)
-                if "underpriced" in text:
-                    fee = fee.bumped()
-                    continue
-                if "already known" not in text and "already imported" not in text:
-                    if not isinstance(error.__cause__, OSError):
-                        raise
-                    self._flight = flight  # it may have arrived: look for it before the nonce is used again
-                    raise
-            self._counters["transactions_sent"] += 1
-            self._flight = flight
-            return True
-        return False
+        index = max(due)
+        if self._transactor.state(f"finality of header {index}") not in (None, *UNDONE):
+            return None  # under way, or done and its event not read yet
+        return self._unfinal[index][0], index

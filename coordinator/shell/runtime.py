@@ -24,7 +24,7 @@ from contracts.signature import signer_of
 from coordinator.chain_events import ChainEvent
 from coordinator.config import MarketConfig
 from coordinator.coordinator import Coordinator, Reception
-from coordinator.effects import Alarm, Effect, Publish, PublishRecord, SubmitHeader
+from coordinator.effects import Alarm, Effect, Publish, PublishRecord, SubmitAnswer, SubmitHeader
 from coordinator.running import LocalStoppedError, RemoteOverloadError, Work
 from coordinator.shell.alarms import AlarmLog
 from coordinator.shell.chain_port import Chain, RemoteChainError
@@ -40,6 +40,8 @@ GROUP_LIMIT = 500
 GROUP_WAIT_S = 0.002
 """How long the first input of a group waits for company: a fraction of a synchronised write."""
 CHAIN_POLL_S = 0.5
+CATCH_UP_LIMIT_S = 120
+"""How long a start waits for the news of the chain: weeks of it take seconds, a market should not stand for minutes."""
 CHAIN_PAUSE_LIMIT_S = 30
 """The pause between attempts to reach a chain that is away doubles up to this."""
 DEADLINE_RETRY_S = 5
@@ -95,6 +97,7 @@ class CoordinatorRuntime:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._chain_reached = False
+        self._collar: tuple[int, int] | None = None
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -104,6 +107,7 @@ class CoordinatorRuntime:
         seen = await self._in_thread(lambda: self.core.store.integer("SELECT COUNT(*) FROM inbox WHERE kind = 'chain'"))
         await self.chain.resume_after(seen)
         await self._carry_out(await self._in_thread(lambda: self.core.resume()))
+        await self._catch_up()
         self._tasks = [
             asyncio.create_task(self._work(), name="work"),
             asyncio.create_task(self._follow_chain(), name="chain"),
@@ -306,6 +310,8 @@ class CoordinatorRuntime:
                     await asyncio.to_thread(publish_record, self.record_dir, interval, record)
                 case SubmitHeader(header):
                     await self.chain.submit(header)
+                case SubmitAnswer(number, call, deadline_s):
+                    await self.chain.answer(number, call, deadline_s)
                 case Alarm(code, text):
                     self.alarms.report(code, text)
 
@@ -321,12 +327,51 @@ class CoordinatorRuntime:
                 pause_s = CHAIN_POLL_S
                 if events:
                     await self._apply_events(events)
+                await self._hear_collar()
+            except RemoteOverloadError:
+                self.counters["collar_delayed"] += 1  # heard with the next poll
             except RemoteChainError as error:
                 self._chain_reached = False
                 self.counters["chain_failures"] += 1
                 self.alarms.report("chain_unreachable", str(error))
                 pause_s = min(pause_s * 2, CHAIN_PAUSE_LIMIT_S)
             await asyncio.sleep(pause_s)
+
+    async def _catch_up(self) -> None:
+        """Hears what happened on the chain while nobody was here, before any deadline runs.
+
+        A round that clears first would miss an order that had been placed, or fill one that had been cancelled.
+        """
+        ends_at = asyncio.get_running_loop().time() + CATCH_UP_LIMIT_S
+        while asyncio.get_running_loop().time() < ends_at:
+            try:
+                events = await self.chain.events()
+            except RemoteChainError as error:
+                self.alarms.report("chain_unreachable", f"{error}; rounds go on without news from the chain")
+                return
+            if not events:
+                return
+            await self._carry_out(await self._in_thread(partial(self._take_events, events)))
+        self.alarms.report("chain_behind", f"the chain's news took more than {CATCH_UP_LIMIT_S} s; rounds go on")
+
+    def _take_events(self, events: list[ChainEvent]) -> list[Effect]:
+        now_ms = self.clock.now_ms()
+        effects = [effect for event in events for effect in self.core.on_chain_event(event, now_ms)]
+        self.core.store.commit()
+        return effects
+
+    async def _hear_collar(self) -> None:
+        """Tells the core between which bounds the chain takes a price, when they have moved."""
+        collar = await self.chain.collar()
+        if collar is None or collar == self._collar:
+            return
+
+        def work(core: Coordinator, now_ms: int) -> tuple[None, list[Effect]]:
+            quotes = zip(("price_floor", "price_cap"), collar, strict=True)
+            return None, [effect for name, value in quotes for effect in core.on_quote(name, value, now_ms)]
+
+        await self.request(work)
+        self._collar = collar
 
     async def _apply_events(self, events: list[ChainEvent]) -> None:
         """All of them, in order. An event that the core cannot take ends the coordinator: none may be skipped."""

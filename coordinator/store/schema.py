@@ -54,14 +54,18 @@ CREATE TABLE IF NOT EXISTS bids (
   account INTEGER NOT NULL, product INTEGER NOT NULL, version INTEGER NOT NULL, side INTEGER NOT NULL,
   quantity_wh INTEGER NOT NULL, limit_price INTEGER NOT NULL, expiry_s INTEGER NOT NULL, hash BLOB NOT NULL,
   signature BLOB NOT NULL, first_round INTEGER NOT NULL, filled_wh INTEGER NOT NULL DEFAULT 0,
-  live INTEGER NOT NULL DEFAULT 1, inbox_id INTEGER NOT NULL,
+  live INTEGER NOT NULL DEFAULT 1, binds INTEGER NOT NULL DEFAULT 1, cancelled_at_s INTEGER,
+  inbox_id INTEGER NOT NULL,
   PRIMARY KEY (account, product, version)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS bids_live ON bids (product, account) WHERE live = 1;
+CREATE INDEX IF NOT EXISTS bids_binding ON bids (account) WHERE binds = 1;
+CREATE INDEX IF NOT EXISTS bids_by_product ON bids (product, account, version);
 CREATE TABLE IF NOT EXISTS standing_orders (
-  account INTEGER PRIMARY KEY, version INTEGER NOT NULL, max_buy_price INTEGER NOT NULL,
-  min_sell_price INTEGER NOT NULL, valid_from_s INTEGER NOT NULL, valid_until_s INTEGER NOT NULL,
-  hash BLOB NOT NULL, inbox_id INTEGER NOT NULL
+  account INTEGER NOT NULL, version INTEGER NOT NULL, valid_from_s INTEGER NOT NULL, valid_until_s INTEGER NOT NULL,
+  terms BLOB NOT NULL, signature BLOB NOT NULL, hash BLOB NOT NULL, first_header INTEGER NOT NULL,
+  inbox_id INTEGER NOT NULL,
+  PRIMARY KEY (account, version)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS positions (
   account INTEGER NOT NULL, product INTEGER NOT NULL, position_wh INTEGER NOT NULL, cost_nano INTEGER NOT NULL,
@@ -87,6 +91,11 @@ CREATE TABLE IF NOT EXISTS registers (
 CREATE TABLE IF NOT EXISTS balances (
   account INTEGER PRIMARY KEY, cumulative_nano INTEGER NOT NULL, reserved_nano INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS commitments (
+  product INTEGER NOT NULL, account INTEGER NOT NULL, bid_nano INTEGER NOT NULL, interval_nano INTEGER NOT NULL,
+  PRIMARY KEY (product, account)
+) STRICT;
+CREATE INDEX IF NOT EXISTS commitments_by_account ON commitments (account);
 CREATE TABLE IF NOT EXISTS statements (
   account INTEGER NOT NULL, interval INTEGER NOT NULL, metered_wh INTEGER NOT NULL, contracted_wh INTEGER NOT NULL,
   contracted_cost_nano INTEGER NOT NULL, deviation_wh INTEGER NOT NULL, spot_fill_wh INTEGER NOT NULL,
@@ -97,6 +106,10 @@ CREATE TABLE IF NOT EXISTS statements (
 CREATE TABLE IF NOT EXISTS headers (
   interval INTEGER PRIMARY KEY, header BLOB NOT NULL, digest BLOB NOT NULL UNIQUE, signature BLOB NOT NULL,
   record BLOB NOT NULL, state TEXT NOT NULL, chain_index INTEGER, posted_at_s INTEGER, gas INTEGER
+) STRICT;
+CREATE TABLE IF NOT EXISTS demands (
+  number INTEGER PRIMARY KEY, chain_index INTEGER NOT NULL, question INTEGER NOT NULL, place INTEGER NOT NULL,
+  subject INTEGER NOT NULL, deadline_s INTEGER NOT NULL, promise TEXT NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS prices (
   interval INTEGER PRIMARY KEY, price INTEGER NOT NULL, demand_permille INTEGER NOT NULL,

@@ -37,6 +37,7 @@ STATUS_OF_REFUSAL: dict[Refusal, int] = {
     Refusal.EXPIRED: 409,
     Refusal.STALE_VERSION: 409,
     Refusal.BEYOND_COLLATERAL: 402,
+    Refusal.TOO_MANY_PRODUCTS: 409,
     Refusal.BEYOND_LIMIT: 409,
 }
 """4xx by refusal: 409 what the market's state forbids, 402 what more deposit would allow, 403 what a key forbids."""

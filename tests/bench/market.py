@@ -18,6 +18,7 @@ from tests.bench.figure import Figure, measured
 ORDERS = 1_000_000
 PLAIN_SLOTS = 20_000
 REPEATS = 7
+CLEARED_AT_S = 90
 
 
 def figures() -> Iterator[Figure]:
@@ -35,7 +36,7 @@ def figures() -> Iterator[Figure]:
     )
     slots = slot_columns(columns, cleared)
     price, long_side = cleared.clearing.price, cleared.clearing.long_side
-    _, tree_s = best_of(1, lambda: SlotsTree(slots, price, long_side))
+    _, tree_s = best_of(1, lambda: SlotsTree(slots, price, long_side, CLEARED_AT_S))
     some = slot_columns([column[:PLAIN_SLOTS] for column in columns], cleared)
     _, plain_tree_s = best_of(1, lambda: plain_tree(some, price, long_side))
     scaled = plain_tree_s * ORDERS / PLAIN_SLOTS
@@ -96,5 +97,5 @@ def plain_tree(slots: SlotColumns, price: int, long_side: int) -> MerkleSumTree:
     for i, account in enumerate(slots.account.tolist()):
         values = [int(getattr(slots, name)[i]) for name in names]
         slot = Slot(account, slots.product, *values, int(slots.position_cost_nano[i]), bytes(32))  # type: ignore[arg-type]
-        leaves[account] = slot.node(price, long_side)
+        leaves[account] = slot.node(price, long_side, CLEARED_AT_S)
     return MerkleSumTree(leaves)

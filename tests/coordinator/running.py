@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from contracts.eip712 import Message
 from contracts.envelope import Envelope, seal
+from contracts.evidence import Call
 from contracts.interval import INTERVAL_S, STREET_CALENDAR, Product
 from contracts.messages import Bid, Header, SettlementReading, Side
 from contracts.signature import address_of, signer_of
@@ -61,6 +62,12 @@ class ListedChain:
     async def events(self) -> list[ChainEvent]:
         new, self._next = self.told[self._next :], len(self.told)
         return new
+
+    async def collar(self) -> tuple[int, int] | None:
+        return None
+
+    async def answer(self, number: int, call: Call, deadline_s: int) -> None:
+        raise AssertionError("nobody asks here")
 
     async def stop(self) -> None:
         pass

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contracts.eip712 import Domain, Message
 from contracts.envelope import seal
 from contracts.interval import INTERVAL_S, STREET_CALENDAR, Product, interval_of
-from contracts.messages import Bid, SettlementReading, Side
+from contracts.messages import AuctionRule, Bid, SettlementReading, Side
 from contracts.signature import address_of, signer_of
 from contracts.topics import Leaf, topic
 from coordinator.chain_events import AccountOpened, Deposited
@@ -20,6 +20,7 @@ OPERATOR = bytes([9]) * 32
 DOMAIN = Domain(1337, bytes([5]) * 20)
 START_S = 1_800_230_400
 MARKET = MarketConfig("street", DOMAIN, address_of(OPERATOR), calendar=STREET_CALENDAR)
+AUCTIONED = replace(MARKET, spot_rule=AuctionRule.SPOT_AUCTION)
 ADA, BO, CY = 1, 2, 3
 DEPOSIT_NANO = 10**12
 
@@ -42,15 +43,17 @@ class Street:
     store: Store = field(default_factory=Store)
     now_s: int = START_S
     effects: list[Effect] = field(default_factory=list)
+    market: MarketConfig = MARKET
+    deposit_nano: int = DEPOSIT_NANO
 
     def __post_init__(self) -> None:
-        self.core = Coordinator(MARKET, self.store, signer_of(OPERATOR))
+        self.core = Coordinator(self.market, self.store, signer_of(OPERATOR))
         self.core.on_deadline(self.now_ms)
         self.core.on_chain_event(AccountOpened(0, bytes(20), bytes(20)), self.now_ms)
         for account in range(1, self.homes + 1):
             address = address_of(key_of(account))
             self.core.on_chain_event(AccountOpened(account, address, address), self.now_ms)
-            self.core.on_chain_event(Deposited(account, DEPOSIT_NANO), self.now_ms)
+            self.core.on_chain_event(Deposited(account, self.deposit_nano), self.now_ms)
             assert self.core.enrol(account, edge_of(account), self.now_ms)
 
     @property
@@ -69,12 +72,12 @@ class Street:
         *,
         sender: int | None = None,
         signed_by: bytes | None = None,
-        domain: Domain = DOMAIN,
+        domain: Domain | None = None,
         attachment: bytes = b"",
     ) -> Reception:
         """Seals ``message`` with its account's key and hands it in under its home's topic."""
         account: int = message.account  # type: ignore[attr-defined]
-        frame = seal(message, domain, signer_of(signed_by or key_of(account)), attachment).pack()
+        frame = seal(message, domain or self.market.domain, signer_of(signed_by or key_of(account)), attachment).pack()
         reception = self.core.receive(topic("street", edge_of(sender or account), leaf, meter), frame, self.now_ms)
         self.effects += reception.effects
         return reception

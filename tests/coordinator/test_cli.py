@@ -93,7 +93,10 @@ def test_commands_end_with_the_code_that_says_why(tmp_path: Path, monkeypatch: p
     assert RUN.invoke(app, ["replay"]).exit_code == 69
     assert RUN.invoke(app, ["run", "--rpc", "http://127.0.0.1:9"]).exit_code == 78
     assert RUN.invoke(app, ["deploy", "--rpc", "http://127.0.0.1:9"]).exit_code == 69
-    assert RUN.invoke(app, ["deploy", "--rpc", "http://127.0.0.1:9", "--profile", "production"]).exit_code == 2
+    nowhere = ["deploy", "--rpc", "http://127.0.0.1:9"]
+    assert RUN.invoke(app, [*nowhere, "--out", "d.json", "--profile", "street"]).exit_code == 78
+    assert RUN.invoke(app, [*nowhere, "--check", "none"]).exit_code == 78
+    assert RUN.invoke(app, ["oracle", "show", "--rpc", "http://127.0.0.1:9"]).exit_code == 69
     assert RUN.invoke(app, ["enrol", "1", "home-1", "--token-file", "none"]).exit_code == 78
     assert RUN.invoke(app, ["nonsense"]).exit_code == 2
 
@@ -113,6 +116,13 @@ def test_a_street_is_deployed_from_the_command_line_and_again_without_change(
         assert [home["account"] for home in json.loads(first.stdout)["street"]] == [1, 2]
         for name in ("operator.key", "keys/home-1.key", "keys/home-2.key"):
             assert (tmp_path / name).stat().st_mode & 0o077 == 0
+        check = ["deploy", "--rpc", server.url, "--check", "deployments/31337.json"]
+        held = RUN.invoke(app, check)
+        assert held.exit_code == 0 and held.stdout.count("ok: ") > 80 and "NOT SO" not in held.stdout
+        note = Path("deployments/31337.json")
+        note.write_text(note.read_text().replace('"bond": 1000', '"bond": 999'))
+        assert RUN.invoke(app, check).exit_code == 1
+        assert RUN.invoke(app, [*command, "--homes", "3"]).exit_code == 78
     finally:
         server.stop()
 
@@ -124,10 +134,7 @@ def test_the_interface_and_the_configuration_are_printed_as_json() -> None:
 
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
-    loaded = (
-        "import coordinator.cli, sys; print([m for m in ('web3', 'fastapi', 'amqtt', 'numpy') if m in sys.modules])"
-    )
-    assert (
-        subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout.strip()
-        == "[]"
-    )
+    heavy = ("web3", "eth_account", "requests", "fastapi", "amqtt", "numpy")
+    loaded = f"import coordinator.cli, sys; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"

@@ -26,7 +26,6 @@ from simulators.live.json_rpc import BODY_LIMIT_BYTES, JsonRpcServer
 
 START_S = 1_900_000_000
 TOKEN = ContractInterface("EnergyToken")
-METER = ContractInterface("SmartMeter")
 
 
 @dataclass
@@ -112,12 +111,12 @@ def test_the_same_script_gives_the_same_results_on_every_chain(node: Node) -> No
 def test_refusals_reach_the_caller_as_errors_with_the_contracts_output(node: Node) -> None:
     web3, stranger = node.web3, Account.from_key(b"\x07" * 32).address
     count = web3.eth.get_transaction_count(Web3.to_checksum_address(DEV_ADDRESS))
-    meter = send(web3, count, METER.creation(DEV_ADDRESS))["contractAddress"]
+    token = send(web3, count, TOKEN.creation(DEV_ADDRESS))["contractAddress"]
     for ask in (web3.eth.call, web3.eth.estimate_gas):
-        payload = METER.call("registerMeter", b"\x05" * 20, 1, 1)
+        payload = TOKEN.call("mint", b"\x05" * 20, 1)
         with pytest.raises(ContractLogicError) as refused:
-            ask({"from": stranger, "to": meter, "data": payload})
-        assert METER.error(bytes.fromhex(str(refused.value.data)[2:])) == "NotAuthorised"
+            ask({"from": stranger, "to": token, "data": payload})
+        assert TOKEN.error(bytes.fromhex(str(refused.value.data)[2:])) == "AccessControlUnauthorizedAccount"
     with pytest.raises(TransactionNotFound):
         web3.eth.get_transaction_receipt(b"\x01" * 32)  # type: ignore[arg-type]
     with pytest.raises(Web3RPCError):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.commitments import COMMITMENTS_LIMIT
 from contracts.eip712 import Domain
 from contracts.envelope import seal
 from contracts.interval import Product, product_covering
@@ -82,6 +83,13 @@ def flood_of_versions(street: Street) -> Reception:
     return street.send(bid_of(version=VERSIONS_A_PRODUCT + 1), Leaf.BID)
 
 
+def one_product_too_many(street: Street) -> Reception:
+    for number in range(COMMITMENTS_LIMIT):
+        street.store.run("INSERT INTO commitments VALUES (?, ?, 1, 0)", number * 1_024 + 1, ADA)
+    assert street.send(bid_of(quantity_wh=0), Leaf.BID).refusal is None, "a cancel opens nothing"
+    return street.send(bid_of(version=2), Leaf.BID)
+
+
 A_FRAME = seal(bid_of(), DOMAIN, signer_of(key_of(ADA))).pack()
 LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
     Refusal.OVERSIZED: [raw(TOPIC, bytes(4_097))],
@@ -106,7 +114,11 @@ LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
         lambda s: telemetry(s, power_w=-1_000_001),
         lambda s: telemetry(s, import_wh=-1),
     ],
-    Refusal.RESERVED_VERSION: [lambda s: s.send(bid_of(version=FORCED_VERSION), Leaf.BID)],
+    Refusal.RESERVED_VERSION: [
+        lambda s: s.send(bid_of(version=FORCED_VERSION), Leaf.BID),
+        lambda s: s.send(bid_of(version=0), Leaf.BID),
+        lambda s: s.send(StandingOrder(ADA, 0, 30_000, 10_000, 0, 0), Leaf.BID),
+    ],
     Refusal.WRONG_SIGNATURE: [
         lambda s: s.send(bid_of(), Leaf.BID, signed_by=key_of(CY)),
         lambda s: s.send(bid_of(), Leaf.BID, domain=Domain(1, DOMAIN.contract)),
@@ -122,6 +134,7 @@ LIES: dict[Refusal, list[Callable[[Street], Reception]]] = {
         lambda s: s.send(bid_of(quantity_wh=10**9), Leaf.BID),
         lambda s: s.send(bid_of(side=Side.SELL, quantity_wh=10**9, limit_price=100), Leaf.BID),
     ],
+    Refusal.TOO_MANY_PRODUCTS: [one_product_too_many],
     Refusal.BEYOND_LIMIT: [
         seventeenth_contradiction,
         seventeenth_reading_of_an_interval,

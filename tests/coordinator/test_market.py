@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.clearing_rules import Order, clear
+from contracts.batch import AuctionRecord
+from contracts.clearing_rules import Order, auction_fault, clear, slot_fault
+from contracts.eip712 import keccak
 from contracts.interval import Product
-from contracts.messages import LongSide, Side
-from coordinator.market.auctioneer import Entry, Round, run_round, run_shared_round
+from contracts.leaves import slot_node
+from contracts.messages import LongSide, Side, StandingOrder
+from coordinator.market.auctioneer import (
+    Entry,
+    Round,
+    SignedStandingOrder,
+    run_auctioned_round,
+    run_round,
+    run_shared_round,
+)
 from coordinator.market.clearing import LocalOrdersError, clear_round, clear_shared_round
 from tests.contracts.markets import markets
 
@@ -77,7 +87,8 @@ def entry_lists(draw: st.DrawFn) -> list[Entry]:
     return [
         Entry(
             account, 1, draw(st.integers(0, 1)), quantity := draw(st.integers(0, 500)),
-            100 * draw(st.integers(-20, 20)), 10_000, draw(st.integers(0, quantity)),
+            100 * draw(st.integers(-20, 20)), draw(st.sampled_from([10_000, 5_000, 4_999, 0])),
+            draw(st.integers(0, quantity)),
             draw(st.integers(-1000, 1000)), draw(st.integers(-(10**9), 10**9)), draw(st.binary(min_size=1, max_size=3)),
         )
         for account in accounts
@@ -99,12 +110,62 @@ def test_a_round_moves_positions_by_exactly_the_fills(entries: list[Entry]) -> N
     assert sum(s.signed_fill_wh for s in record.slots) == 0
 
 
-def test_an_expired_bid_takes_no_part_and_keeps_only_its_position() -> None:
+def judged(record: AuctionRecord) -> list[object]:
+    """Every fault that the rules of clearing find in an auction by itself."""
+    faults: list[object] = [auction_fault(record.auction, *record.tree().root.sums)]
+    prefix = 0
+    for slot in record.slots:
+        faults.append(slot_fault(slot, record.auction, prefix))
+        prefix += slot_node(slot, record.auction).c
+    return [fault for fault in faults if fault is not None]
+
+
+@given(entry_lists())
+def test_a_round_with_filled_and_expired_bids_is_what_the_rules_ask_for(entries: list[Entry]) -> None:
+    assert judged(run_round(Round(PRODUCT, 3, 5_000, bytes(32)), entries)) == []
+
+
+limits = st.tuples(st.integers(-30, 30), st.integers(-30, 30))
+
+
+@given(
+    st.dictionaries(st.integers(1, 40), st.integers(-500, 500), max_size=12),
+    st.dictionaries(st.integers(1, 40), limits, max_size=12),
+)
+def test_an_auctioned_spot_round_trades_at_standing_limits_and_tariffs(
+    deviations: dict[int, int], orders: dict[int, tuple[int, int]]
+) -> None:
+    standing = {
+        account: SignedStandingOrder(StandingOrder(account, 3, 100 * buy, 100 * sell, 0, 0), b"signed by %d" % account)
+        for account, (buy, sell) in orders.items()
+    }
+    record = run_auctioned_round(Round(PRODUCT, 0xFFFF, 5_000, bytes(32)), deviations, standing, (3_000, 800))
+    assert record.tree().commitment == record.auction.slots_root
+    assert judged(record) == []
+    assert [s.account for s in record.slots] == sorted(a for a, wh in deviations.items() if wh)
+    for slot, evidence in zip(record.slots, record.signatures, strict=True):
+        assert slot.signed_fill_wh in (slot.fill_wh, -slot.fill_wh) and slot.expiry_s == 5_000
+        assert (slot.side == Side.BUY) == (deviations[slot.account] > 0)
+        signed = standing.get(slot.account)
+        if signed is None:
+            tariff = 3_000 if slot.side == Side.BUY else 800
+            assert (slot.version, slot.limit_price, slot.signature_hash, evidence) == (0, tariff, bytes(32), b"")
+        else:
+            order = StandingOrder.unpack(evidence[:40])
+            assert order == signed.order and evidence[40:] == signed.signature
+            assert slot.signature_hash == keccak(order.struct_hash() + keccak(evidence[40:]))
+            assert slot.limit_price == (order.max_buy_price if slot.side == Side.BUY else order.min_sell_price)
+
+
+def test_an_expired_bid_takes_no_part_and_stays_in_its_slot() -> None:
     stale = Entry(1, 4, Side.BUY, 100, 20_000, 4_999, 0, 70, 700, b"signature")
     seller = Entry(2, 1, Side.SELL, 100, 10_000, 9_999, 0, 0, 0, b"signature")
     record = run_round(Round(PRODUCT, 3, 5_000, bytes(32)), [stale, seller])
     assert record.auction.volume_wh == 0
-    assert (record.slots[0].version, record.slots[0].quantity_wh, record.slots[0].position_wh) == (0, 0, 70)
+    slot = record.slots[0]
+    assert (slot.version, slot.quantity_wh, slot.expiry_s, slot.position_wh) == (4, 100, 4_999, 70)
+    in_time = run_round(Round(PRODUCT, 3, 4_999, bytes(32)), [stale, seller])
+    assert in_time.auction.volume_wh == 100, "the second of the expiry itself still counts"
 
 
 @given(st.dictionaries(st.integers(1, 1000), st.integers(-(10**6), 10**6), max_size=30), st.integers(-(10**6), 10**6))

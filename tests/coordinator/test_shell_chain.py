@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,17 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from contracts.eip712 import keccak
-from contracts.header_rules import FIRST_HEADER_PREVIOUS, header_digest
-from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Bid, Header
+from contracts.demands import Question, answer_meter, ask_leaf
+from contracts.evidence import NO_SIBLINGS_20, PlacedMeter, PostedHeader
+from contracts.header_rules import Terms
+from contracts.interval import interval_of
+from contracts.messages import Bid
 from contracts.signature import address_of, signer_of
+from coordinator import transaction_table
 from coordinator.chain_events import (
     AccountOpened,
     ChainEvent,
+    DemandRaised,
     Deposited,
     HeaderFinalised,
     HeaderPosted,
@@ -29,108 +31,30 @@ from coordinator.chain_events import (
 from coordinator.config import MarketConfig
 from coordinator.coordinator import Coordinator
 from coordinator.replay import first_difference, replay
-from coordinator.shell import poster as poster_module
 from coordinator.shell.chain import SettlementChain
 from coordinator.shell.chain_port import RemoteChainError
-from coordinator.shell.deployment import (
-    Deployment,
-    DeploymentTerms,
-    LocalDeploymentError,
-    StreetAccount,
-    deploy,
-    load_deployment,
-    open_street,
-)
+from coordinator.shell.deployment import StreetAccount, open_street
 from coordinator.shell.evm_account import EvmAccount
 from coordinator.shell.evm_contract import ContractInterface
-from coordinator.shell.posting import NEXT_STATE, PostingState, Sighting
+from coordinator.shell.evm_node import EvmNode
 from coordinator.store.store import Store
-from simulators.evm_chain import DEV_KEY, EvmChain
-from simulators.live.json_rpc import JsonRpcServer
-
-OPERATOR = keccak(b"operator of the chain tests")
-HOMES = [keccak(b"home" + bytes([n])) for n in range(3)]
-DEPOSIT_NANO = 50 * 10**9
-START_S = 1_900_000_000 // INTERVAL_S * INTERVAL_S
-WINDOW_S = 3_600
-
-
-@dataclass
-class Setting:
-    """Contracts on an embedded chain behind HTTP, with a clock that tests move."""
-
-    folder: Path
-    now: list[int]
-    evm: EvmChain
-    server: JsonRpcServer
-    deployment: Deployment
-    alarms: list[tuple[str, str]] = field(default_factory=list)
-
-    def chain(self, **how: Any) -> SettlementChain:
-        return SettlementChain(
-            self.server.url, OPERATOR, self.deployment.domain, self.folder / "progress.json",
-            lambda code, text: self.alarms.append((code, text)), trading=self.deployment.trading,
-            first_block=self.deployment.first_block, **how,
-        )  # fmt: skip
-
-    def headers(self, count: int) -> list[Header]:
-        found, previous = [], FIRST_HEADER_PREVIOUS
-        for place in range(count):
-            tree = bytes([place + 1]) * 32
-            header = Header(interval_of(START_S) + place, previous, tree, tree, tree, tree, 320_000, 80_000, 1, 0)
-            found.append(header)
-            previous = header_digest(header, self.deployment.domain)
-        return found
-
-    def pass_intervals(self, count: int) -> None:
-        self.now[0] += count * INTERVAL_S
-        self.evm.mine()
-
-    def posts(self) -> int:
-        """Headers that stand on the chain, counted by their events."""
-        topic = ContractInterface("Settlement").topic("HeaderPosted")
-        return len(self.evm.logs(0, self.evm.block_number, topics=(frozenset({topic}),)))
+from simulators.evm_chain import DEV_KEY
+from tests.coordinator.chain_setting import (
+    DEPOSIT_NANO,
+    HOMES,
+    OPERATOR,
+    START_S,
+    Setting,
+    deployed,
+    drain,
+)
+from tests.coordinator.order_escrow import fund_orders
 
 
 @pytest.fixture
 def setting(tmp_path: Path) -> Iterator[Setting]:
-    now = [START_S]
-    evm = EvmChain(lambda: now[0])
-    server = JsonRpcServer(evm)
-    server.start()
-    terms = DeploymentTerms(finality_window_s=WINDOW_S)
-    deployment = deploy(server.url, DEV_KEY, address_of(OPERATOR), tmp_path / "deployment.json", terms)
-    yield Setting(tmp_path, now, evm, server, deployment)
-    server.stop()
-
-
-async def drain(chain: SettlementChain, polls: int = 4) -> list[ChainEvent]:
-    events: list[ChainEvent] = []
-    for _ in range(polls):
-        events += await chain.events()
-    return events
-
-
-def test_deploying_twice_changes_nothing_and_a_street_is_opened_once(setting: Setting) -> None:
-    path = setting.folder / "deployment.json"
-    blocks = setting.evm.block_number
-    terms = DeploymentTerms(finality_window_s=WINDOW_S)
-    assert deploy(setting.server.url, DEV_KEY, address_of(OPERATOR), path, terms) == setting.deployment
-    assert load_deployment(path) == setting.deployment
-    assert setting.evm.block_number == blocks
-    street = [StreetAccount(address_of(key), address_of(key), DEPOSIT_NANO) for key in HOMES]
-    assert open_street(setting.server.url, DEV_KEY, setting.deployment, street) == [1, 2, 3]
-    blocks = setting.evm.block_number
-    assert open_street(setting.server.url, DEV_KEY, setting.deployment, street) == [1, 2, 3]
-    assert setting.evm.block_number == blocks
-    with pytest.raises(LocalDeploymentError, match="operator"):
-        deploy(setting.server.url, DEV_KEY, bytes(19) + b"\x01", path)
-    path.write_text(path.read_text().replace(setting.deployment.settlement, "0x" + "11" * 20))
-    with pytest.raises(LocalDeploymentError, match="nothing there"):
-        deploy(setting.server.url, DEV_KEY, address_of(OPERATOR), path)
-    path.write_text("{")
-    with pytest.raises(LocalDeploymentError):
-        load_deployment(path)
+    with deployed(tmp_path) as made:
+        yield made
 
 
 def test_headers_are_posted_in_order_once_each_however_often_they_are_submitted(setting: Setting) -> None:
@@ -188,7 +112,7 @@ def test_events_come_once_each_in_order_also_over_restarts(setting: Setting) -> 
     assert sum(event.amount_nano for event in told if isinstance(event, Deposited)) == 3 * DEPOSIT_NANO
     posted = [event for event in told if isinstance(event, HeaderPosted)]
     assert [event.index for event in posted] == list(range(6))
-    assert all(50_000 < event.gas < 90_000 for event in posted)
+    assert all(50_000 < event.gas < 110_000 for event in posted)
 
 
 def test_old_headers_are_made_final_also_after_a_restart(setting: Setting) -> None:
@@ -231,10 +155,11 @@ def test_a_forced_order_and_its_cancellation_reach_the_core(setting: Setting) ->
     home = StreetAccount(address_of(owner), address_of(owner), DEPOSIT_NANO)
     open_street(setting.server.url, DEV_KEY, setting.deployment, [home])
     EvmAccount(setting.server.url, DEV_KEY).transact(home.owner, b"", 10**18)
+    fund_orders(setting.server.url, setting.deployment, 1)
     trader = EvmAccount(setting.server.url, owner)
     payload = ContractInterface("EnergyTrading").call("createOrder", 500, 200_000, START_S + 7_200, 0)
     trader.transact(setting.deployment.trading, payload)
-    trader.transact(setting.deployment.trading, ContractInterface("EnergyTrading").call("cancelOrder", 1))
+    trader.transact(setting.deployment.trading, ContractInterface("EnergyTrading").call("cancelOrder", 1 << 32 | 1))
 
     async def scenario() -> list[ChainEvent]:
         chain = setting.chain()
@@ -242,9 +167,44 @@ def test_a_forced_order_and_its_cancellation_reach_the_core(setting: Setting) ->
         return await drain(chain)
 
     *_, forced, cancelled = asyncio.run(scenario())
-    assert isinstance(forced, OrderForced) and cancelled == OrderCancelled(forced.order_id)
+    closed_at_s = int(setting.evm.header(setting.evm.block_number).timestamp)
+    assert isinstance(forced, OrderForced) and cancelled == OrderCancelled(forced.order_id, closed_at_s)
     assert isinstance(forced.bid, Bid)
     assert (forced.bid.account, forced.bid.quantity_wh, forced.bid.limit_price) == (1, 500, 200_000)
+    assert (forced.order_id, forced.bid.version) == (1 << 32 | 1, 1 << 31 | 1)
+
+
+def test_a_demand_reaches_the_core_and_an_answer_that_proves_nothing_is_an_alarm(setting: Setting) -> None:
+    settlement_at, token_at = setting.deployment.domain.contract, setting.deployment.address("EnergyToken")
+    token, book = ContractInterface("EnergyToken"), ContractInterface("DataDemands")
+    at, asker = setting.deployment.address("DataDemands"), EvmAccount(setting.server.url, DEV_KEY)
+
+    async def scenario() -> list[ChainEvent]:
+        chain = setting.chain()
+        await chain.resume_after(0)
+        (header,) = setting.headers(1)
+        await chain.submit(header)
+        setting.pass_intervals(2)
+        await drain(chain)
+        posted = PostedHeader(header, 0)
+        asker.transact(token_at, token.call("mint", asker.address, 10**9))
+        asker.transact(token_at, token.call("approve", at, 10**9))
+        call = ask_leaf(posted, Question.METER, 5).call
+        asker.transact(at, book.call(call.function, *call.arguments))
+        events = await drain(chain)
+        (raised,) = [event for event in events if isinstance(event, DemandRaised)]
+        nothing = answer_meter(raised.number, posted, 5, PlacedMeter(None, NO_SIBLINGS_20))
+        for _ in range(2):
+            await chain.answer(raised.number, nothing, raised.deadline_s)
+        await drain(chain)
+        return events
+
+    events = asyncio.run(scenario())
+    (raised,) = [event for event in events if isinstance(event, DemandRaised)]
+    assert (raised.index, raised.question, raised.subject) == (0, Question.METER, 5)
+    assert raised.deadline_s > setting.now[0] and settlement_at == setting.deployment.address("Settlement")
+    assert [code for code, _ in setting.alarms] == ["answer_refused"]
+    assert setting.alarms[0][1].endswith("NotInTree")
 
 
 def test_a_replayed_core_that_saw_the_chain_equals_the_first(setting: Setting) -> None:
@@ -265,8 +225,7 @@ def test_a_replayed_core_that_saw_the_chain_equals_the_first(setting: Setting) -
     assert first_difference(core.store, replay(core.store, market, signer_of(OPERATOR)).store) is None
 
 
-def test_what_the_contract_refuses_is_an_alarm_with_the_errors_name_and_is_tried_again_later(setting: Setting) -> None:
-    admin = EvmAccount(setting.server.url, DEV_KEY)
+def test_the_guardian_stops_posting_and_the_members_vote_to_go_on(setting: Setting) -> None:
     settlement = ContractInterface("Settlement")
 
     async def scenario() -> None:
@@ -274,20 +233,17 @@ def test_what_the_contract_refuses_is_an_alarm_with_the_errors_name_and_is_tried
         await chain.resume_after(0)
         (header,) = setting.headers(1)
         await chain.submit(header)
-        admin.transact(setting.deployment.domain.contract, settlement.call("halt"))
+        setting.guardian(settlement.call("halt"))
         setting.pass_intervals(2)
         await drain(chain)
         assert setting.posts() == 0
-        restart = settlement.call("restart", 0, address_of(OPERATOR))
-        admin.transact(setting.deployment.domain.contract, restart)
+        setting.vote(settlement.call("restart", 0, address_of(OPERATOR)))
         chain._poster._paused_until_s = 0
         await drain(chain)
 
     asyncio.run(scenario())
-    assert (
-        "post_refused",
-        f"the contract refuses the header of interval {interval_of(START_S)}: IsHalted",
-    ) in setting.alarms
+    ((code, text),) = setting.alarms
+    assert code == "post_refused" and text.endswith(": IsHalted") and str(interval_of(START_S)) in text
     assert setting.posts() == 1
 
 
@@ -324,17 +280,17 @@ def test_gas_dearer_than_the_limit_waits_and_says_so(setting: Setting) -> None:
 def test_a_transaction_that_nobody_mined_is_replaced_under_its_own_nonce(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poster_module, "STUCK_AFTER_S", 0)
+    monkeypatch.setattr(transaction_table, "STUCK_AFTER_S", 0)
     swallowed: list[bytes] = []
-    send_raw = EvmAccount.send_raw
+    send_raw = EvmNode.send_raw
 
-    def swallow(account: EvmAccount, raw: bytes) -> None:
+    def swallow(node: EvmNode, raw: bytes) -> None:
         if len(swallowed) < 2:
             swallowed.append(raw)
         else:
-            send_raw(account, raw)
+            send_raw(node, raw)
 
-    monkeypatch.setattr(EvmAccount, "send_raw", swallow)
+    monkeypatch.setattr(EvmNode, "send_raw", swallow)
 
     async def scenario() -> SettlementChain:
         chain = setting.chain()
@@ -348,8 +304,8 @@ def test_a_transaction_that_nobody_mined_is_replaced_under_its_own_nonce(
     fees = [_fee_of(raw) for raw in swallowed]
     nonces = {_nonce_of(raw) for raw in swallowed}
     assert setting.posts() == 1 and len(nonces) == 1
-    assert all(dearer * 100 >= fee * 110 for fee, dearer in pairwise(fees))
-    assert chain.counters["transactions_lost"] == 2
+    assert all(dearer * 100 >= fee * 112.5 for fee, dearer in pairwise(fees))
+    assert chain.counters["transactions_stuck"] == 2
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
@@ -376,6 +332,10 @@ def test_an_unreachable_or_wrong_chain_is_said_and_costs_nothing(setting: Settin
         with pytest.raises(RemoteChainError):
             await away.events()
         assert away.waiting == 1
+        strange = setting.chain(terms=Terms(grace=5))
+        await strange.resume_after(0)
+        with pytest.raises(RemoteChainError, match="graceIntervals 4, the configuration says 5"):
+            await strange.events()
         domain = type(setting.deployment.domain)(5, setting.deployment.domain.contract)
         other = SettlementChain(setting.server.url, OPERATOR, domain, tmp_path / "p", print)
         await other.resume_after(0)
@@ -388,9 +348,3 @@ def test_an_unreachable_or_wrong_chain_is_said_and_costs_nothing(setting: Settin
             await empty.events()
 
     asyncio.run(scenario())
-
-
-def test_every_sighting_of_a_live_transaction_has_a_next_state() -> None:
-    live = (PostingState.SENT, PostingState.MINED)
-    assert set(NEXT_STATE) == {(state, sighting) for state in live for sighting in Sighting}
-    assert NEXT_STATE[PostingState.MINED, Sighting.NOT_IN_A_BLOCK] is PostingState.LOST

@@ -100,7 +100,7 @@ def test_a_traded_street_can_be_read_and_every_proof_verifies(tmp_path: Path) ->
                         account,
                         DOMAIN,
                         MARKET.operator,
-                        MARKET.grace,
+                        MARKET.terms,
                         before.get(account),  # type: ignore[arg-type]
                     )
                     assert faults == []
