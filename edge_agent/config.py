@@ -16,7 +16,9 @@ from contracts.messages import AuctionRule
 CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
 SPOT_RULES = {"shared": AuctionRule.SPOT_SHARED, "auction": AuctionRule.SPOT_AUCTION}
 ROLES = ("settlement", "inverter", "battery")
-LINKS = ("tcp", "rtu-over-tcp")
+LINKS = ("tcp", "rtu-over-tcp", "rtu", "telegram", "mqtt")
+STREAM_TELEGRAMS = ("p1", "sml", "iec62056", "mbus", "node")
+MESSAGE_TELEGRAMS = ("tasmota", "shelly", "json")
 
 
 class ConfigError(Exception):
@@ -80,7 +82,12 @@ class ClockConfig:
 
 @dataclass(frozen=True, slots=True)
 class MeterConfig:
-    """One device on a bus. ``number`` is its name in signed messages; number 0 is the one that counts for money."""
+    """One device. ``number`` is its name in signed messages; number 0 is the one that counts for money.
+
+    ``profile`` and ``unit`` belong to Modbus links, ``telegram`` to the others (``topic`` and ``paths`` to MQTT).
+    ``device`` is the serial line where there is no host; None in ``baud``, ``parity`` and ``stop_bits`` takes the
+    profile's or the telegram standard's.
+    """
 
     number: int
     name: str
@@ -91,6 +98,23 @@ class MeterConfig:
     poll_s: int = 1
     role: str = "settlement"
     link: str = "tcp"
+    device: str = ""
+    baud: int | None = None
+    parity: str | None = None
+    stop_bits: int | None = None
+    telegram: str = ""
+    topic: str = ""
+    paths: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_modbus(self) -> bool:
+        """Whether it is asked for registers; else it sends telegrams by itself."""
+        return self.link in ("tcp", "rtu-over-tcp", "rtu")
+
+    @property
+    def line(self) -> tuple[str, int]:
+        """What it hangs on: devices on the same line are asked one after another."""
+        return (self.device, 0) if self.device else (self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from contracts.messages import ACCOUNT_LIMIT
-from contracts.topics import METER_LIMIT, NAME_PATTERN
+from contracts.topics import METER_LIMIT
 from contracts.units import PRICE_LIMIT_MICRO_PER_KWH, PRICE_TICK_MICRO_PER_KWH
+from device_profiles.measurement import MEASUREMENTS
 from edge_agent.config import (
     CALENDARS,
     LINKS,
+    MESSAGE_TELEGRAMS,
     ROLES,
     SPOT_RULES,
+    STREAM_TELEGRAMS,
     AgentConfig,
     BiddingConfig,
     BrokerConfig,
@@ -29,93 +32,13 @@ from edge_agent.config import (
     MeterConfig,
     TelemetryConfig,
 )
+from edge_agent.config_section import Section
 
 _POWER_LIMIT_W = 2_000_000
 # A file beyond this is not a configuration; 64 devices are more than any home's bus.
 _FILE_LIMIT_BYTES = 64 * 1024
 _METERS_LIMIT = 64
 _TABLES = frozenset(("home", "chain", "key", "broker", "store", "clock", "meter", "bidding", "limits", "telemetry"))
-
-
-class _Section:
-    """One table of the file: hands out checked values, remembers what was asked for, notes what is wrong."""
-
-    def __init__(self, values: object, where: str, errors: list[str]) -> None:
-        self.values: dict[str, Any] = values if isinstance(values, dict) else {}
-        self.where = where
-        self.errors = errors
-        self.seen: set[str] = set()
-        if not isinstance(values, dict):
-            self.refuse("must be a table")
-
-    def refuse(self, text: str) -> None:
-        self.errors.append(f"[{self.where}] {text}")
-
-    def _raw(self, key: str, required: bool) -> Any:
-        self.seen.add(key)
-        value = self.values.get(key)
-        if value is None and required:
-            self.refuse(f"{key} is missing")
-        return value
-
-    def integer(self, key: str, low: int, high: int, default: int | None = None, step: int = 1) -> int:
-        value = self._raw(key, default is None)
-        if value is None:
-            return low if default is None else default
-        if type(value) is not int or not low <= value <= high or value % step:
-            multiple = f", a multiple of {step}" if step > 1 else ""
-            self.refuse(f"{key} is {value!r}, allowed are integers from {low} to {high}{multiple}")
-            return low
-        return value
-
-    def number(self, key: str, default: float, low: float = 0.0) -> float:
-        value = self._raw(key, False)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < 1e12:
-            self.refuse(f"{key} is {value!r}, allowed are numbers from {low:g}")
-            return default
-        return float(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._raw(key, False)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.refuse(f"{key} is {value!r}, allowed are true and false")
-            return default
-        return value
-
-    def text(self, key: str, default: str | None = None, among: tuple[str, ...] = ()) -> str:
-        value = self._raw(key, default is None)
-        if value is None:
-            return default or ""
-        if not isinstance(value, str) or not value or (among and value not in among):
-            allowed = f"one of {', '.join(among)}" if among else "a text"
-            self.refuse(f"{key} is {value!r}, allowed is {allowed}")
-            return default or ""
-        return value
-
-    def name(self, key: str) -> str:
-        value = self.text(key)
-        if value and not NAME_PATTERN.fullmatch(value):
-            self.refuse(f"{key} is {value!r}, allowed are a-z, 0-9, - and _, at most 32")
-        return value
-
-    def address(self, key: str) -> bytes:
-        value = self.text(key)
-        try:
-            address = bytes.fromhex(value.removeprefix("0x"))
-        except ValueError:
-            address = b""
-        if value and (len(address) != 20 or not value.startswith("0x")):
-            self.refuse(f"{key} is {value!r}, allowed is 0x and 40 hexadecimal digits")
-        return address if len(address) == 20 else bytes(20)
-
-    def done(self) -> None:
-        for key in self.values:
-            if key not in self.seen:
-                self.refuse(f"unknown key {key!r}")
 
 
 def read_config(path: Path) -> AgentConfig:
@@ -134,19 +57,19 @@ def read_config(path: Path) -> AgentConfig:
 def parse_config(document: dict[str, Any], folder: Path) -> AgentConfig:
     """The configuration in ``document``; relative paths are relative to ``folder``. Raises ConfigError."""
     errors = [f"unknown table [{name}]" for name in document if name not in _TABLES]
-    key = _Section(document.get("key", {}), "key", errors)
-    store = _Section(document.get("store", {}), "store", errors)
+    key = Section(document.get("key", {}), "key", errors)
+    store = Section(document.get("store", {}), "store", errors)
     config = AgentConfig(
-        home=_home(_Section(document.get("home", {}), "home", errors)),
-        chain=_chain(_Section(document.get("chain", {}), "chain", errors)),
+        home=_home(Section(document.get("home", {}), "home", errors)),
+        chain=_chain(Section(document.get("chain", {}), "chain", errors)),
         meters=_meters(document.get("meter", []), errors),
         store=folder / store.text("path"),
         key_file=folder / key.text("file"),
-        broker=_broker(_Section(document.get("broker", {}), "broker", errors), folder),
-        clock=_clock(_Section(document.get("clock", {}), "clock", errors)),
-        bidding=_bidding(_Section(document.get("bidding", {}), "bidding", errors)),
-        limits=_limits(_Section(document.get("limits", {}), "limits", errors)),
-        telemetry=_telemetry(_Section(document.get("telemetry", {}), "telemetry", errors)),
+        broker=_broker(Section(document.get("broker", {}), "broker", errors), folder),
+        clock=_clock(Section(document.get("clock", {}), "clock", errors)),
+        bidding=_bidding(Section(document.get("bidding", {}), "bidding", errors)),
+        limits=_limits(Section(document.get("limits", {}), "limits", errors)),
+        telemetry=_telemetry(Section(document.get("telemetry", {}), "telemetry", errors)),
     )
     key.done()
     store.done()
@@ -155,13 +78,13 @@ def parse_config(document: dict[str, Any], folder: Path) -> AgentConfig:
     return config
 
 
-def _home(table: _Section) -> HomeConfig:
+def _home(table: Section) -> HomeConfig:
     home = HomeConfig(table.integer("account", 1, ACCOUNT_LIMIT - 1), table.name("feeder"), table.name("edge"))
     table.done()
     return home
 
 
-def _chain(table: _Section) -> ChainConfig:
+def _chain(table: Section) -> ChainConfig:
     chain = ChainConfig(
         table.integer("chain_id", 0, 2**53),
         table.address("settlement"),
@@ -173,7 +96,7 @@ def _chain(table: _Section) -> ChainConfig:
     return chain
 
 
-def _broker(table: _Section, folder: Path) -> BrokerConfig:
+def _broker(table: Section, folder: Path) -> BrokerConfig:
     username = table.text("username", "") or None
     password_file = table.text("password_file", "")
     broker = BrokerConfig(
@@ -186,7 +109,7 @@ def _broker(table: _Section, folder: Path) -> BrokerConfig:
     return broker
 
 
-def _clock(table: _Section) -> ClockConfig:
+def _clock(table: Section) -> ClockConfig:
     clock = ClockConfig(
         table.number("speed", 1.0, low=0.001),
         table.number("epoch_wall_s", 0.0),
@@ -201,36 +124,62 @@ def _meters(rows: object, errors: list[str]) -> tuple[MeterConfig, ...]:
     if not isinstance(rows, list) or not 1 <= len(rows) <= _METERS_LIMIT:
         errors.append(f"[[meter]] must be there 1 to {_METERS_LIMIT} times")
         return ()
-    meters = []
-    for place, row in enumerate(rows):
-        table = _Section(row, f"meter {place + 1}", errors)
-        meters.append(
-            MeterConfig(
-                table.integer("number", 0, METER_LIMIT - 1),
-                table.name("name"),
-                table.text("profile"),
-                table.text("host"),
-                table.integer("port", 1, 65_535, 502),
-                table.integer("unit", 1, 247, 1),
-                table.integer("poll_s", 1, 900, 1),
-                table.text("role", "settlement", ROLES),
-                table.text("link", "tcp", LINKS),
-            )
-        )
-        table.done()
+    meters = tuple(_meter(Section(row, f"meter {place + 1}", errors)) for place, row in enumerate(rows))
     for what, values in (
         ("number", [m.number for m in meters]),
         ("name", [m.name for m in meters]),
-        ("host, port and unit", [(m.host, m.port, m.unit) for m in meters]),
+        ("line and unit", [(*m.line, m.unit) for m in meters if m.is_modbus]),
+        ("line", [m.line for m in meters if m.link == "telegram"]),
+        ("topic", [(*m.line, m.topic, m.paths) for m in meters if m.link == "mqtt"]),
     ):
         if len(set(values)) != len(values):
             errors.append(f"[[meter]] two of them have the same {what}")
-    if len({(m.host, m.port, m.link) for m in meters}) != len({(m.host, m.port) for m in meters}):
-        errors.append("[[meter]] one host and port cannot have two links")
-    return tuple(meters)
+    lines = {m.line: (m.link, m.baud, m.parity, m.stop_bits) for m in meters}
+    if any(lines[m.line] != (m.link, m.baud, m.parity, m.stop_bits) for m in meters):
+        errors.append("[[meter]] one line cannot have two links, bauds, parities or stop bits")
+    return meters
 
 
-def _bidding(table: _Section) -> BiddingConfig:
+def _meter(table: Section) -> MeterConfig:
+    link = table.text("link", "tcp", LINKS)
+    is_modbus, is_mqtt = link in ("tcp", "rtu-over-tcp", "rtu"), link == "mqtt"
+    on_serial_line = link == "rtu" or (link == "telegram" and "device" in table.values)
+    meter = MeterConfig(
+        table.integer("number", 0, METER_LIMIT - 1),
+        table.name("name"),
+        table.text("profile") if is_modbus else "",
+        "" if on_serial_line else table.text("host", "127.0.0.1" if is_mqtt else None),
+        0 if on_serial_line else table.integer("port", 1, 65_535, 1883 if is_mqtt else 502),
+        table.integer("unit", 1, 247, 1) if is_modbus else 1,
+        table.integer("poll_s", 1, 900, 1),
+        table.text("role", "settlement", ROLES),
+        link,
+        table.text("device") if on_serial_line else "",
+        table.optional_integer("baud", 300, 921_600) if on_serial_line else None,
+        (table.text("parity", "", ("N", "E", "O")) or None) if on_serial_line else None,
+        table.optional_integer("stop_bits", 1, 2) if on_serial_line else None,
+        "" if is_modbus else table.text("telegram", None, MESSAGE_TELEGRAMS if is_mqtt else STREAM_TELEGRAMS),
+        table.text("topic") if is_mqtt else "",
+        _paths(table) if is_mqtt and table.values.get("telegram") == "json" else (),
+    )
+    table.done()
+    return meter
+
+
+def _paths(table: Section) -> tuple[tuple[str, str], ...]:
+    """Measurement and JSON path; what a path may say is the decoder's to judge."""
+    table.seen.add("paths")
+    rows = table.values.get("paths")
+    if not isinstance(rows, dict) or not rows or not all(isinstance(path, str) for path in rows.values()):
+        table.refuse("paths must be a table of measurements and JSON paths")
+        return ()
+    for name in rows:
+        if name not in MEASUREMENTS:
+            table.refuse(f"paths names {name!r}, which is no measurement")
+    return tuple(sorted(rows.items()))
+
+
+def _bidding(table: Section) -> BiddingConfig:
     limit, tick = PRICE_LIMIT_MICRO_PER_KWH, PRICE_TICK_MICRO_PER_KWH
     base = BiddingConfig()
     bidding = BiddingConfig(
@@ -247,7 +196,7 @@ def _bidding(table: _Section) -> BiddingConfig:
     return bidding
 
 
-def _limits(table: _Section) -> LimitsConfig:
+def _limits(table: Section) -> LimitsConfig:
     base = LimitsConfig()
     limits = LimitsConfig(
         table.integer("max_import_w", 0, _POWER_LIMIT_W, base.max_import_w),
@@ -258,7 +207,7 @@ def _limits(table: _Section) -> LimitsConfig:
     return limits
 
 
-def _telemetry(table: _Section) -> TelemetryConfig:
+def _telemetry(table: Section) -> TelemetryConfig:
     telemetry = TelemetryConfig(table.integer("batch_s", 1, 900, 60))
     table.done()
     return telemetry

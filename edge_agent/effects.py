@@ -21,7 +21,7 @@ class Sample:
     """What one poll of a device gave. ``values`` None and a ``fault`` when nothing came.
 
     ``rollovers`` names the value at which a counter starts again at 0, where the device says it; ``serial`` is the
-    device's own serial number, where it tells one.
+    device's own serial number, where it tells one; ``evidence`` the hash of the raw telegram it came in, 32 bytes.
     """
 
     device: str
@@ -30,6 +30,7 @@ class Sample:
     fault: str | None = None
     rollovers: Mapping[str, int] = field(default_factory=lambda: NOTHING)
     serial: str | None = None
+    evidence: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Row:
     import_wh: int | None
     export_wh: int | None
     values: Mapping[str, int]
+    evidence: bytes = NO_EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Metering:
             self._counters.count(f"flag_{(flag.name or 'none').lower()}")
         if import_base is None and export_base is None and not values:
             return None
-        return Row(sample.taken_at_ms, flags, fresh, *registers, values)
+        return Row(sample.taken_at_ms, flags, fresh, *registers, values, sample.evidence or NO_EVIDENCE)
 
     def _judge(self, sample: Sample, values: Mapping[str, int], exchanged: bool) -> ReadingFlag:
         pairs = ((self._import, "import_wh"), (self._export, "export_wh"))
@@ -225,7 +226,8 @@ class Metering:
             flags |= ReadingFlag.LATE
         message = SettlementReading(
             self._account, number, self.epoch, sequence, interval, row.taken_at_ms // 1000, row.import_wh,
-            row.export_wh, int(flags), int(clock), self._head, NO_EVIDENCE,
+            row.export_wh, int(flags), int(clock), self._head,
+            row.evidence if row.fresh else NO_EVIDENCE,
         )  # fmt: skip
         net_wh = self._net_wh(interval, row.import_wh, row.export_wh)
         self._mark = self._mark_now(interval)

@@ -136,8 +136,8 @@ class Running:
 
 
 def load_profiles(config: AgentConfig) -> dict[str, Profile]:
-    """The profile of every meter by its name. Raises ProfileError."""
-    return {meter.name: load_profile(meter.profile) for meter in config.meters}
+    """The profile of every Modbus device by its name. Raises ProfileError."""
+    return {meter.name: load_profile(meter.profile) for meter in config.meters if meter.is_modbus}
 
 
 async def run_agent(

@@ -136,7 +136,7 @@ def test_homes_come_back_at_different_times_and_each_at_the_same_one_again(tmp_p
         home.agent.on_link(True, 0)
         home.agent.on_link(False, 1)
         home.agent.on_link(True, 2)
-        wait_ms = home.agent._replay.next_ms()
+        wait_ms = home.agent._uplink.next_ms()
         assert wait_ms is not None
         return wait_ms
 
