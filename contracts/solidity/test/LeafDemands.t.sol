@@ -102,6 +102,8 @@ contract LeafDemandsTest is DemandCast {
         uint256 id = demands.demand(proof, Question.Signature, auction, ACCOUNT);
         VM.expectRevert(wrongEvidence);
         demands.answerSignature(id, proof, auction.auction, ACCOUNT, slot, "");
+        VM.expectRevert(wrongEvidence);
+        demands.answerSignature(id, proof, auction.auction, ACCOUNT, slot, bytes.concat(new bytes(64), hex"01"));
         Messages.StandingOrder memory order;
         VM.expectRevert(wrongEvidence);
         demands.answerStanding(id, proof, auction.auction, ACCOUNT, slot, order, signature);
@@ -233,6 +235,8 @@ contract LeafDemandsTest is DemandCast {
         VM.expectRevert(wrongEvidence);
         demands.answerCommitments(id, proof, ACCOUNT, balance, list);
         list[63].bidNano--;
+        VM.expectRevert(wrongEvidence);
+        demands.answerCommitments(id, proof, ACCOUNT, balance, new Commitments.Commitment[](65));
         send(abi.encodeCall(demands.answerCommitments, (id, proof, ACCOUNT, balance, list)));
     }
 }
