@@ -9,10 +9,10 @@ Encoding is the exact inverse within the device's resolution; what does not fit 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from .measurement import MEASUREMENTS, measurement
+from .measurement import MEASUREMENTS
 from .profile_parts import Point, Profile, RegisterImage, TextPoint
 from .register_type import (
     TYPES,
@@ -33,10 +33,12 @@ __all__ = [
     "decode_texts",
     "encode",
     "encode_number",
-    "example_errors",
+    "point_value",
     "probe_matches",
+    "require_resolved",
     "resolution",
     "rollover",
+    "rollover_at",
     "round_half_even",
     "scale_exponent_at",
     "words_at",
@@ -109,25 +111,48 @@ def _exponent_of(point: Point, registers: Registers) -> int | None:
     return scale_exponent_at(registers, point.function, point.scale_register)
 
 
+def point_value(point: Point, raws: Sequence[int], exponent: int) -> int | None:
+    """The integer the bit patterns of all terms mean together; `raws` in the order of `point.terms`."""
+    kind = TYPES[point.type]
+    as_signed = kind.form == "signed" or point.magnitude
+    numerator, denominator = 0, 1
+    for place, raw in enumerate(raws):
+        if raw in point.zero:
+            continue
+        if raw in point.absent:
+            if 1 <= place <= len(point.plus):
+                continue
+            return None
+        if kind.form == "float":
+            ratio = float_ratio(raw, kind.words)
+            if ratio is None:
+                return None
+            numerator, denominator = ratio
+            continue
+        number = signed_from_raw(raw, kind.bits) if as_signed else raw
+        numerator += -number if place > len(point.plus) else number
+    up, down = _scaled(point.scale, exponent)
+    value = round_half_even(point.sign * numerator * up, denominator * down)
+    known = MEASUREMENTS[point.measurement]
+    if point.magnitude or known.magnitude:
+        value = abs(value)
+    return None if (value < 0 and not known.signed) or not -_LIMIT <= value < _LIMIT else value
+
+
 def _decode_point(point: Point, registers: Registers) -> int | None:
-    words = words_at(registers, point.function, point.address, point.count)
-    if words is None:
-        return None
-    raw = raw_from_words(words, point.word_order)
-    if raw in point.absent:
-        return None
+    raws = []
+    for address in point.terms:
+        words = words_at(registers, point.function, address, point.count)
+        if words is None:
+            return None
+        raws.append(raw_from_words(words, point.word_order))
     exponent = _exponent_of(point, registers)
-    if exponent is None:
-        return None
-    value = decode_raw(raw, point.type, point.scale, exponent, point.sign)
-    if value is None or (value < 0 and not MEASUREMENTS[point.measurement].signed):
-        return None
-    return value
+    return None if exponent is None else point_value(point, raws, exponent)
 
 
 def decode(profile: Profile, registers: Registers, points: Iterable[Point] | None = None) -> dict[str, int]:
     """Measurement to integer, for all points of the profile or the given ones; missing is absent."""
-    _require_resolved(profile)
+    require_resolved(profile)
     found = {}
     for point in profile.points if points is None else points:
         value = _decode_point(point, registers)
@@ -138,11 +163,11 @@ def decode(profile: Profile, registers: Registers, points: Iterable[Point] | Non
 
 def decode_texts(profile: Profile, registers: Registers) -> dict[str, str]:
     """What the device says about itself; empty texts and unread ones are left out."""
-    _require_resolved(profile)
+    require_resolved(profile)
     found = {}
     for text in profile.texts:
         words = words_at(registers, text.function, text.address, text.count)
-        value = text_from_words(words) if words else ""
+        value = text_from_words(words, text.characters) if words else ""
         if value:
             found[text.name] = value
     return found
@@ -167,15 +192,33 @@ def encode_number(
     return words_from_raw(raw & ((1 << kind.bits) - 1), kind.words, word_order)
 
 
-def _encode_point(point: Point, value: int, exponent: int) -> list[int]:
+def _parts(point: Point, raw: int) -> list[int]:
+    """A sum shared out to its terms: evenly to what is added, or, below zero, to what is taken away."""
+    if raw < 0 and point.minus:
+        added, taken = 0, -raw
+    else:
+        added, taken = raw, 0
+    ways = 1 + len(point.plus)
+    found = [added * (i + 1) // ways - added * i // ways for i in range(ways)]
+    others = len(point.minus)
+    return found + [taken * (i + 1) // others - taken * i // others for i in range(others)]
+
+
+def _encode_point(point: Point, value: int, exponent: int) -> list[list[int]]:
+    """The words of every term."""
     if value < 0 and not MEASUREMENTS[point.measurement].signed:
         raise LocalCodecError(f"{point.measurement} cannot be {value}")
-    words = encode_number(value, point.type, point.scale, exponent, point.sign, point.word_order)
-    # An accumulator at 0 reads as "not accumulated"; that is SunSpec's own rule and no loss of a value.
-    said_absent = raw_from_words(words, point.word_order) in point.absent and not TYPES[point.type].accumulates
-    if said_absent:
-        raise LocalCodecError(f"{point.measurement} of {value} would read as no value")
-    return words
+    if len(point.terms) == 1:
+        terms = [encode_number(value, point.type, point.scale, exponent, point.sign, point.word_order)]
+    else:
+        up, down = _scaled(point.scale, exponent)
+        total = round_half_even(point.sign * value * down, up)
+        terms = [encode_number(n, point.type, (1, 1), 0, 1, point.word_order) for n in _parts(point, total)]
+    for words in terms:
+        # An accumulator at 0 reads as "not accumulated"; that is SunSpec's own rule and no loss of a value.
+        if raw_from_words(words, point.word_order) in point.absent and not TYPES[point.type].accumulates:
+            raise LocalCodecError(f"{point.measurement} of {value} would read as no value")
+    return terms
 
 
 def _absent_words(point: Point) -> list[int] | None:
@@ -219,7 +262,7 @@ def encode(profile: Profile, values: Mapping[str, int], texts: Mapping[str, str]
     Values the profile has no point for are passed over. LocalCodecError for a name outside the vocabulary and
     for a value the register type, the scale or the unit has no room for.
     """
-    _require_resolved(profile)
+    require_resolved(profile)
     unknown = sorted(name for name in values if name not in MEASUREMENTS)
     if unknown:
         raise LocalCodecError(f"not measurements: {', '.join(unknown)}")
@@ -232,11 +275,18 @@ def encode(profile: Profile, values: Mapping[str, int], texts: Mapping[str, str]
         if point.scale_register is not None:
             exponent = exponents[point.function, point.scale_register]
         value = values.get(point.measurement)
-        words = _absent_words(point) if value is None else _encode_point(point, value, exponent)
-        if words is not None:
-            image.put(point.function, point.address, words)
+        if value is not None:
+            terms = _encode_point(point, value, exponent)
+        else:
+            nothing = _absent_words(point)
+            terms = [] if nothing is None else [nothing] * len(point.terms)
+        for address, words in zip(point.terms, terms, strict=False):
+            image.put(point.function, address, words)
+    probe = profile.probe
+    image.put(probe.function, probe.address, probe.words or probe.any_of[:1])
     for text in profile.texts:
-        image.put(text.function, text.address, words_from_text(_text_of(profile, text, texts or {}), text.count))
+        words = words_from_text(_text_of(profile, text, texts or {}), text.count, text.characters)
+        image.put(text.function, text.address, words)
     return image
 
 
@@ -268,10 +318,13 @@ def resolution(point: Point, value: int, registers: Registers | None = None) -> 
 
 def rollover(point: Point, registers: Registers) -> int | None:
     """The value in our unit at which the counter starts again at 0; None where it never does or is unknown."""
-    if point.modulus is None:
-        return None
     exponent = _exponent_of(point, registers)
-    if exponent is None:
+    return None if exponent is None else rollover_at(point, exponent)
+
+
+def rollover_at(point: Point, exponent: int) -> int | None:
+    """The same with the scale factor known."""
+    if point.modulus is None:
         return None
     up, down = _scaled(point.scale, exponent)
     return round_half_even(point.modulus * up, down)
@@ -280,32 +333,15 @@ def rollover(point: Point, registers: Registers) -> int | None:
 def probe_matches(profile: Profile, registers: Registers) -> bool:
     """Whether what was read fits the profile's probe."""
     probe = profile.probe
+    if probe.any_of:
+        return registers.get((probe.function, probe.address)) in probe.any_of
     if probe.words:
         return words_at(registers, probe.function, probe.address, len(probe.words)) == list(probe.words)
     value = decode(profile, registers, [profile.point(probe.measurement)]).get(probe.measurement)
     return value is not None and probe.minimum <= value <= probe.maximum
 
 
-def example_errors(profile: Profile) -> tuple[str, ...]:
-    """What of the (resolved) profile's own example does not come out as written; empty when all does."""
-    example, errors = profile.example, []
-    decoded = decode(profile, example.registers)
-    for name in sorted(decoded.keys() | example.values.keys()):
-        if decoded.get(name) != example.values.get(name):
-            errors.append(f"{name}: words mean {decoded.get(name)}, example says {example.values.get(name)}")
-        elif not measurement(name).minimum <= decoded[name] <= measurement(name).maximum:
-            errors.append(f"{name}: {decoded[name]} is beyond anything plausible")
-    texts = decode_texts(profile, example.registers)
-    if texts != dict(example.texts):
-        errors.append(f"texts: words mean {texts}, example says {dict(example.texts)}")
-    if not probe_matches(profile, example.registers):
-        errors.append("probe: does not fit the example")
-    again = decode(profile, encode(profile, decoded, texts))
-    lost = [name for name in decoded if again.get(name) != decoded[name]]
-    errors += [f"{name}: encoded and decoded is {again.get(name)}" for name in lost]
-    return tuple(errors)
-
-
-def _require_resolved(profile: Profile) -> None:
+def require_resolved(profile: Profile) -> None:
+    """LocalCodecError where a SunSpec profile has not found its models yet."""
     if not profile.resolved:
         raise LocalCodecError(f"{profile.name}: SunSpec models not found yet, see sunspec.resolve")

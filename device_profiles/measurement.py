@@ -31,6 +31,11 @@ class Measurement:
     maximum: int
     meaning: str
 
+    @property
+    def magnitude(self) -> bool:
+        """Whether only its size is told: many devices give a current the sign of the power, others do not."""
+        return self.unit == "ma"
+
 
 def _power(name: str, unit: str, meaning: str) -> Measurement:
     return Measurement(name, unit, True, False, -_POWER_MAX, _POWER_MAX, meaning)
@@ -88,6 +93,7 @@ SETPOINTS: Mapping[str, Measurement] = MappingProxyType(
             _power("power_setpoint_w", "w", "power the device shall hold; positive charges or consumes"),
             _unsigned("power_limit_w", "w", _POWER_MAX, "most the device may feed out"),
             _unsigned("power_limit_permille", "permille", 1000, "most it may feed out, of max_power_w"),
+            _power("reactive_setpoint_var", "var", "reactive power the device shall take; negative feeds it"),
         )
     }
 )

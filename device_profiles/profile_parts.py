@@ -6,7 +6,7 @@ An unresolved SunSpec point has address `UNRESOLVED`; `sunspec.resolve` fills in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from .register_type import TYPES
@@ -22,6 +22,8 @@ __all__ = [
     "Profile",
     "ProfileError",
     "RegisterImage",
+    "Share",
+    "Shown",
     "Span",
     "Speed",
     "Step",
@@ -31,7 +33,7 @@ __all__ = [
     "WritePoint",
 ]
 
-Kind: TypeAlias = Literal["meter", "inverter", "battery"]
+Kind: TypeAlias = Literal["meter", "inverter", "battery", "charger"]
 Speed: TypeAlias = Literal["fast", "slow", "settlement"]
 # Function code, first address, number of registers that must be read together.
 Span: TypeAlias = tuple[int, int, int]
@@ -95,9 +97,12 @@ class Bus:
 class Point:
     """One measured value. `raw * scale[0] / scale[1] * 10**scale_factor * sign` is the integer in our unit.
 
-    `absent` are raw patterns that mean "no value". `scale_exponent` is the exponent a simulated device starts
-    from where `scale_register` is set. `modulus` is the raw count at which a counter rolls over to 0, or None
-    for floats. `model`/`model_point` are set for SunSpec points: models that will do, best first.
+    `absent` are raw patterns that mean "no value", `zero` those that mean 0. `plus` and `minus` are the addresses of
+    further registers of the same type to be added and taken away before scaling; one of `plus` that says "no value"
+    counts nothing, as a phase that is not there. `magnitude` drops the device's sign. `scale_exponent` is the
+    exponent a simulated device starts from where `scale_register` is set. `modulus` is the raw count at which a
+    counter rolls over to 0, or None where that is not known. `model`/`model_point`/`model_minus` are set for SunSpec
+    points: models that will do, best first.
     """
 
     measurement: str
@@ -110,32 +115,46 @@ class Point:
     counter: bool = False
     word_order: str = "ABCD"
     absent: tuple[int, ...] = ()
+    zero: tuple[int, ...] = ()
+    plus: tuple[int, ...] = ()
+    minus: tuple[int, ...] = ()
+    magnitude: bool = False
     scale_register: int | None = None
     scale_exponent: int = 0
     modulus: int | None = None
     model: tuple[int, ...] = ()
     model_point: str = ""
+    model_minus: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
-        """Registers the value spans."""
+        """Registers one term of the value spans."""
         return TYPES[self.type].words
+
+    @property
+    def terms(self) -> tuple[int, ...]:
+        """Addresses of all its terms: its own, those of `plus`, those of `minus`."""
+        return (self.address, *self.plus, *self.minus)
 
     @property
     def spans(self) -> tuple[Span, ...]:
         """What must be read to decode it."""
-        own = (self.function, self.address, self.count)
-        return (own,) if self.scale_register is None else (own, (self.function, self.scale_register, 1))
+        own = tuple((self.function, address, self.count) for address in self.terms)
+        return own if self.scale_register is None else (*own, (self.function, self.scale_register, 1))
 
 
 @dataclass(frozen=True, slots=True)
 class TextPoint:
-    """Identity the device tells about itself (`manufacturer`, `model`, `version`, `serial`)."""
+    """Identity the device tells about itself (`manufacturer`, `model`, `version`, `serial`), so many characters a word.
+
+    A single one stands in the word's low byte.
+    """
 
     name: str
     function: int
     address: int
     count: int
+    characters: int = 2
     model: tuple[int, ...] = ()
     model_point: str = ""
 
@@ -158,12 +177,38 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Watchdog:
-    """The register with the seconds after which the device itself drops the set-point; `seconds` is the most."""
+    """After so many `seconds` at most the device itself drops the set-point.
+
+    `address` is the register that takes the time, in counts of `step_s` seconds and not less than `least_s`. None:
+    the device has no such register, it drops every set-point that is not written again within `seconds`.
+    """
+
+    address: int | None
+    type: str
+    seconds: int
+    step_s: int = 1
+    least_s: int = 1
+    model_point: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The register a set-point in percent refers to, in the set-point's unit: `raw * 10**scale_factor`."""
 
     address: int
     type: str
-    seconds: int
+    scale_register: int | None = None
+    scale_exponent: int = 0
     model_point: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The register that shows the set-point in force, in the set-point's own scale."""
+
+    function: int
+    address: int
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +217,10 @@ class WritePoint:
 
     `minimum`, `maximum`, `ramp_per_s` and `fallback` are in the set-point's unit. `ramp_per_s` None: no ramp
     needed. `storage` "flash" wears out and needs a write budget. `read_back` names the measurement that shows
-    the effect, `fallback` what the device does when its watchdog fires (None: the maker does not say).
+    the effect, `fallback` what the device does when its watchdog fires (None: the maker does not say). `of`: the
+    register holds percent of that one. `below_zero` is where the magnitude of a negative value goes instead, for
+    devices with one register for each direction. `shown` is where a set-point that cannot be read is read back;
+    nothing else of such a set-point is read.
     """
 
     name: str
@@ -193,6 +241,9 @@ class WritePoint:
     enable: tuple[Step, ...] = ()
     read_back: str | None = None
     fallback: int | None = None
+    of: Share | None = None
+    below_zero: WritePoint | None = None
+    shown: Shown | None = None
     model: tuple[int, ...] = ()
     model_point: str = ""
 
@@ -203,21 +254,30 @@ class WritePoint:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """What must be read before writing (scale factor) and to see that it was taken (value, enable)."""
+        """What must be read before writing (scale factors, share) and to see that it was taken (value, enable)."""
+        if self.shown is not None:
+            return ((self.shown.function, self.shown.address, TYPES[self.shown.type].words),)
         found: list[Span] = [(self.function, self.address, self.count)]
         if self.scale_register is not None:
             found.append((self.function, self.scale_register, 1))
+        if self.of is not None:
+            found.append((self.function, self.of.address, TYPES[self.of.type].words))
+            if self.of.scale_register is not None:
+                found.append((self.function, self.of.scale_register, 1))
         found += [(self.function, s.address, TYPES[s.type].words) for s in self.enable]
-        return tuple(found)
+        if self.below_zero is not None:
+            found += self.below_zero.spans
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Is it this device? Either fixed `words`, or a measurement that must lie within [minimum, maximum]."""
+    """Is it this device? Fixed `words`, one register that is `any_of`, or a measurement within [minimum, maximum]."""
 
     function: int = 0
     address: int = 0
     words: tuple[int, ...] = ()
+    any_of: tuple[int, ...] = ()
     measurement: str = ""
     minimum: int = 0
     maximum: int = 0
@@ -234,10 +294,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class SunSpecLayout:
-    """`chain` is what a simulated device offers, in order; `bases` where to look for a real one."""
+    """`chain` is what a simulated device offers, in order; `bases` where to look for a real one.
+
+    `repeats` says how often the repeating group of a model stands in the simulated device.
+    """
 
     chain: tuple[int, ...]
     bases: tuple[int, ...] = (40000, 50000, 0)
+    repeats: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +320,13 @@ class Profile:
     writes: tuple[WritePoint, ...]
     example: Example
     sunspec: SunSpecLayout | None = None
+
+    @property
+    def probe_spans(self) -> tuple[Span, ...]:
+        """What must be read to tell whether it is this device."""
+        if self.probe.measurement:
+            return self.point(self.probe.measurement).spans
+        return ((self.probe.function, self.probe.address, len(self.probe.words) or 1),)
 
     @property
     def resolved(self) -> bool:

@@ -36,6 +36,8 @@ __all__ = ["read_profile"]
 _LAST = 0xFFFF
 _TEXTS = ("manufacturer", "model", "version", "serial")
 _NUMBERS = tuple(name for name, kind in TYPES.items() if kind.words and name != "sunssf")
+# Strings of an inverter, ports of a battery, curves of a control: real devices stay far below it.
+_REPEATS_MAX = 16
 _BAUDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
@@ -48,7 +50,7 @@ def read_profile(values: Mapping[str, object]) -> Profile:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) and name != "?":
         top.refuse("name must be lower-case letters, digits and underscores")
     vendor, model = top.text("vendor"), top.text("model")
-    kind = cast(Kind, top.text("kind", ("meter", "inverter", "battery")))
+    kind = cast(Kind, top.text("kind", ("meter", "inverter", "battery", "charger")))
     phases = top.integer("phases", 1, 3)
     top.where = ""
     layout = _sunspec(top)
@@ -70,10 +72,15 @@ def _sunspec(top: Table) -> SunSpecLayout | None:
     if not top.has("sunspec"):
         return None
     table = top.table("sunspec")
-    layout = SunSpecLayout(
-        chain=table.integers("chain", 1, _LAST - 1),
-        bases=table.integers("bases", 0, _LAST, default=(40000, 50000, 0)),
-    )
+    chain = table.integers("chain", 1, _LAST - 1)
+    rows = table.table("repeats")
+    numbers = [name for name in rows.names() if name.isdecimal() and len(name) <= 5]
+    repeats = {int(name): rows.integer(name, 0, _REPEATS_MAX) for name in numbers}
+    rows.done()
+    layout = SunSpecLayout(chain, table.integers("bases", 0, _LAST, default=(40000, 50000, 0)), repeats)
+    for number in repeats:
+        if number not in chain or (number in model_ids() and not load_model(number).repeating):
+            table.refuse(f"repeats names model {number}, which is not in the chain or repeats nothing")
     for number in layout.chain:
         if number not in model_ids():
             table.refuse(f"chain holds model {number}, for which there is no table")
@@ -128,7 +135,8 @@ def _points(top: Table, bus: Bus, sunspec: bool) -> tuple[Point, ...]:
         sign = row.integer("sign", -1, 1, default=1)
         if sign == 0 or (sign < 0 and not known.signed):
             row.refuse("sign must be 1, or -1 for a measurement that has a sign")
-        point = _sunspec_point(row, name, sign, speed) if sunspec else _point(row, name, sign, speed, bus)
+        modelled = sunspec and not row.has("address")
+        point = _sunspec_point(row, name, sign, speed) if modelled else _point(row, name, sign, speed, bus)
         row.done()
         if point is not None:
             found.append(point)
@@ -138,21 +146,39 @@ def _points(top: Table, bus: Bus, sunspec: bool) -> tuple[Point, ...]:
 def _point(row: Table, name: str, sign: int, speed: Speed, bus: Bus) -> Point:
     kind = TYPES[row.text("type", _NUMBERS)]
     counter = MEASUREMENTS[name].counter
+    last, pattern = _LAST + 1 - kind.words, (1 << kind.bits) - 1
+    plus, minus = row.integers("plus", 0, last, default=()), row.integers("minus", 0, last, default=())
+    magnitude = _magnitude(row, name)
+    if (plus or minus) and kind.form == "float":
+        row.refuse("plus and minus are for whole numbers")
+    if minus and not MEASUREMENTS[name].signed:
+        row.refuse(f"minus makes no {name}: it has no sign")
     return Point(
         measurement=name,
         function=row.integer("function", 3, 4, default=bus.function),
-        address=row.integer("address", 0, _LAST + 1 - kind.words),
+        address=row.integer("address", 0, last),
         type=kind.name,
         scale=row.fraction("scale"),
         sign=sign,
         speed=speed,
         counter=counter,
         word_order=row.text("word_order", WORD_ORDERS, default=bus.word_order),
-        absent=row.integers("absent", 0, (1 << kind.bits) - 1, default=()),
+        absent=row.integers("absent", 0, pattern, default=()),
+        zero=row.integers("zero", 0, pattern, default=()),
+        plus=plus,
+        minus=minus,
+        magnitude=magnitude,
         scale_register=row.optional_integer("scale_register", 0, _LAST),
         scale_exponent=row.integer("scale_exponent", -10, 10, default=0),
-        modulus=modulus_of(kind.name, counter),
+        modulus=None if plus or minus or magnitude else modulus_of(kind.name, counter),
     )
+
+
+def _magnitude(row: Table, name: str) -> bool:
+    found = row.flag("magnitude")
+    if found and MEASUREMENTS[name].signed:
+        row.refuse(f"magnitude takes the sign off {name}, which has one")
+    return found
 
 
 def _models(row: Table) -> tuple[tuple[int, ...], str]:
@@ -161,7 +187,7 @@ def _models(row: Table) -> tuple[tuple[int, ...], str]:
         if number not in model_ids():
             row.refuse(f"there is no table for model {number}")
             return (), name
-        if name not in load_model(number).points:
+        if load_model(number).row(name) is None:
             row.refuse(f"model {number} has no point {name!r}")
             return (), name
     return models, name
@@ -171,11 +197,21 @@ def _sunspec_point(row: Table, measured: str, sign: int, speed: Speed) -> Point 
     models, name = _models(row)
     if not models:
         return None
+    minus = (row.text("minus"),) if row.has("minus") else ()
+    if minus and not MEASUREMENTS[measured].signed:
+        row.refuse(f"minus makes no {measured}: it has no sign")
     for number in models:
-        line = load_model(number).points[name]
-        if line.type not in _NUMBERS or unit_scale(measured, line.unit) is None:
-            row.refuse(f"{name} of model {number} ({line.type}, {line.unit or 'no unit'}) cannot be {measured}")
-            return None
+        for part in (name, *minus):
+            line = load_model(number).row(part)
+            if line is None:
+                row.refuse(f"model {number} has no point {part!r}")
+                return None
+            if line.type not in _NUMBERS or unit_scale(measured, line.unit) is None:
+                row.refuse(f"{part} of model {number} ({line.type}, {line.unit or 'no unit'}) cannot be {measured}")
+                return None
+            if minus and (line.type != load_model(number).rows_of(name)[0].type or TYPES[line.type].form == "float"):
+                row.refuse("minus is for whole numbers of one type")
+                return None
     bare = Point(
         measurement=measured,
         function=3,
@@ -184,8 +220,10 @@ def _sunspec_point(row: Table, measured: str, sign: int, speed: Speed) -> Point 
         sign=sign,
         speed=speed,
         counter=MEASUREMENTS[measured].counter,
+        magnitude=_magnitude(row, measured),
         model=models,
         model_point=name,
+        model_minus=minus,
     )
     return place_point(bare, load_model(models[0]), UNRESOLVED)
 
@@ -200,15 +238,16 @@ def _texts(top: Table, bus: Bus, sunspec: bool) -> tuple[TextPoint, ...]:
             continue
         if sunspec:
             models, point = _models(row)
-            if models and load_model(models[0]).points[point].type != "string":
+            if models and load_model(models[0]).rows_of(point)[0].type != "string":
                 row.refuse(f"{point} is not a text")
             elif models:
-                bare = TextPoint(name, 3, UNRESOLVED, 1, models, point)
+                bare = TextPoint(name, 3, UNRESOLVED, 1, model=models, model_point=point)
                 found.append(place_text(bare, load_model(models[0]), UNRESOLVED))
         else:
             count = row.integer("count", 1, bus.max_registers)
             function = row.integer("function", 3, 4, default=bus.function)
-            found.append(TextPoint(name, function, row.integer("address", 0, _LAST + 1 - count), count))
+            characters = row.integer("characters", 1, 2, default=2)
+            found.append(TextPoint(name, function, row.integer("address", 0, _LAST + 1 - count), count, characters))
         row.done()
     return tuple(found)
 
@@ -218,7 +257,13 @@ def _probe(top: Table, points: tuple[Point, ...], layout: SunSpecLayout | None) 
         # Walking the model chain is the probe of a SunSpec device.
         return Probe(3, layout.bases[0] if layout.bases else 0, (0x5375, 0x6E53))
     table = top.table("probe")
-    if table.has("words"):
+    if table.has("any_of"):
+        probe = Probe(
+            table.integer("function", 3, 4),
+            table.integer("address", 0, _LAST),
+            any_of=table.integers("any_of", 0, _LAST),
+        )
+    elif table.has("words"):
         probe = Probe(
             table.integer("function", 3, 4), table.integer("address", 0, _LAST), table.integers("words", 0, _LAST)
         )
@@ -261,14 +306,14 @@ def _example(top: Table, points: tuple[Point, ...], texts: tuple[TextPoint, ...]
 def _clashes(points: tuple[Point, ...], bus: Bus) -> list[str]:
     """Values that share registers, reach into a hole, or are longer than a request may be."""
     errors = []
-    placed = sorted((p for p in points if p.address != UNRESOLVED), key=lambda p: (p.function, p.address))
-    for point in placed:
-        first, last = point.address, point.address + point.count - 1
-        if point.count > bus.max_registers:
-            errors.append(f"points.{point.measurement}: spans more than max_registers")
-        if any(h.function == point.function and h.first <= last and first <= h.last for h in bus.holes):
-            errors.append(f"points.{point.measurement}: lies in a hole")
-    for one, other in pairwise(placed):
-        if one.function == other.function and other.address < one.address + one.count:
-            errors.append(f"points.{other.measurement}: shares registers with {one.measurement}")
+    terms = [(p.function, a, p.count, p.measurement) for p in points for a in p.terms if p.address != UNRESOLVED]
+    for function, address, count, name in sorted(terms):
+        last = address + count - 1
+        if count > bus.max_registers:
+            errors.append(f"points.{name}: spans more than max_registers")
+        if any(h.function == function and h.first <= last and address <= h.last for h in bus.holes):
+            errors.append(f"points.{name}: lies in a hole")
+    for one, other in pairwise(sorted(terms)):
+        if one[0] == other[0] and other[1] < one[1] + one[2]:
+            errors.append(f"points.{other[3]}: shares registers with {one[3]}")
     return errors

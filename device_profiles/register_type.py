@@ -134,13 +134,13 @@ def pack_float(numerator: int, denominator: int, words: int) -> int:
     return int.from_bytes(struct.pack(">f" if words == 2 else ">d", value), "big")
 
 
-def text_from_words(words: Sequence[int]) -> str:
-    """Two characters a word, cut at the first NUL, outer blanks removed; foreign bytes become '?'."""
-    octets = b"".join(word.to_bytes(2, "big") for word in words)
+def text_from_words(words: Sequence[int], characters: int = 2) -> str:
+    """Two characters a word, or one in its low byte; cut at the first NUL, foreign bytes become '?', blanks go."""
+    octets = b"".join(word.to_bytes(2, "big")[2 - characters :] for word in words)
     return "".join(chr(b) if 32 <= b < 127 else "?" for b in octets.split(b"\0")[0]).strip()
 
 
-def words_from_text(text: str, count: int) -> list[int]:
+def words_from_text(text: str, count: int, characters: int = 2) -> list[int]:
     """`count` words that carry `text`, cut or NUL-padded to fit."""
-    octets = text.encode("ascii", "replace")[: 2 * count].ljust(2 * count, b"\0")
-    return [int.from_bytes(octets[i : i + 2], "big") for i in range(0, 2 * count, 2)]
+    octets = text.encode("ascii", "replace")[: characters * count].ljust(characters * count, b"\0")
+    return [int.from_bytes(octets[i : i + characters], "big") for i in range(0, len(octets), characters)]

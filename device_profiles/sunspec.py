@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from .profile_parts import Point, Profile, RegisterImage, TextPoint, WritePoint
 from .register_type import SUNSPEC_ABSENT, words_from_raw
-from .sunspec_model import load_model, model_ids, place_point, place_text, place_write
+from .sunspec_model import ModelPoint, load_model, model_ids, place_point, place_text, place_write
 
 __all__ = [
     "BASES",
@@ -130,9 +130,9 @@ def resolve(profile: Profile, found: Sequence[FoundModel], instance: int = 0) ->
         raise ValueError(f"{profile.name} is not a SunSpec profile")
     points = [p for p in (_resolve_point(p, found, instance) for p in profile.points) if p is not None]
     writes = [w for w in (_resolve_write(w, found, instance) for w in profile.writes) if w is not None]
-    if not points:
+    if not any(p.model for p in points):
         raise ValueError(f"the device has none of the models {profile.name} reads")
-    first = min(p.address for p in points)
+    first = min((p.address for p in points if p.model), default=0)
     texts = [t for t in (_resolve_text(t, found, first) for t in profile.texts) if t is not None]
     probe = replace(profile.probe, address=min(m.address for m in found) - 2) if profile.probe.words else profile.probe
     return replace(profile, points=tuple(points), texts=tuple(texts), writes=tuple(writes), probe=probe)
@@ -144,6 +144,8 @@ def _inside(model: FoundModel, spans: Sequence[tuple[int, int, int]]) -> bool:
 
 
 def _resolve_point(point: Point, found: Sequence[FoundModel], instance: int) -> Point | None:
+    if not point.model:
+        return point  # one of the maker's own registers, beside the chain
     model = _place(point.model, found, instance)
     if model is None:
         return None
@@ -162,12 +164,14 @@ def _resolve_text(text: TextPoint, found: Sequence[FoundModel], before: int) -> 
 
 
 def _resolve_write(write: WritePoint, found: Sequence[FoundModel], instance: int) -> WritePoint | None:
+    if not write.model:
+        return write
     model = _place(write.model, found, instance)
     if model is None:
         return None
     placed = place_write(write, load_model(model.id), model.address)
     steps = [(3, s.address, 1) for s in placed.before]
-    if placed.watchdog is not None:
+    if placed.watchdog is not None and placed.watchdog.address is not None:
         steps.append((3, placed.watchdog.address, 1))
     return placed if _inside(model, [*placed.spans, *steps]) else None
 
@@ -178,7 +182,10 @@ def layout(profile: Profile) -> tuple[FoundModel, ...]:
         raise ValueError(f"{profile.name} is not a SunSpec profile")
     found, address = [], profile.sunspec.bases[0] + 2
     for number in profile.sunspec.chain:
-        length = load_model(number).length
+        model = load_model(number)
+        length = model.length
+        if model.repeating is not None:
+            length += model.repeating.size * profile.sunspec.repeats.get(number, 0)
         found.append(FoundModel(number, address, length))
         address += 2 + length
     return tuple(found)
@@ -194,9 +201,35 @@ def chain_words(found: Sequence[FoundModel]) -> RegisterImage:
         address = model.address + 2 + model.length
         if model.id not in model_ids():
             continue
-        for row in load_model(model.id).points.values():
-            words = words_from_raw(SUNSPEC_ABSENT[row.type], row.words, "ABCD")
+        for row in _rows(model):
             if row.at >= 2 and row.at + row.words <= 2 + model.length:
+                words = words_from_raw(SUNSPEC_ABSENT[row.type], row.words, "ABCD")
                 image.put(3, model.address + row.at, words)
+        _put_count(image, model)
     image.put(3, address, (_END, 0))
     return image
+
+
+def _repeats(model: FoundModel) -> int:
+    table = load_model(model.id)
+    group = table.repeating
+    return 0 if group is None else max(0, model.length - table.length) // group.size
+
+
+def _rows(model: FoundModel) -> list[ModelPoint]:
+    """All lines of a model, those of its group as often as the model is long."""
+    table = load_model(model.id)
+    found = list(table.points.values())
+    start = 2 + table.length
+    for turn in range(_repeats(model)):
+        assert table.repeating is not None
+        found += [
+            replace(row, at=start + turn * table.repeating.size + row.at) for row in table.repeating.points.values()
+        ]
+    return found
+
+
+def _put_count(image: RegisterImage, model: FoundModel) -> None:
+    group = load_model(model.id).repeating
+    if group is not None:
+        image[3, model.address + load_model(model.id).points[group.count].at] = _repeats(model)

@@ -66,12 +66,20 @@ class Table:
         """An integer within [low, high], or None where absent."""
         return self.integer(key, low, high) if self.has(key) else None
 
+    def flag(self, key: str) -> bool:
+        """True or false; false where absent."""
+        value = self.raw(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self.refuse(f"{key} must be true or false")
+        return False
+
     def integers(self, key: str, low: int, high: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """A list of integers, or a single one meaning a list of one."""
         value = self.raw(key)
         if value is None and default is not None:
             return default
-        items = [value] if isinstance(value, int) else value
+        items = [value] if isinstance(value, int) and not isinstance(value, bool) else value
         if not isinstance(items, list) or not items:
             self.refuse(f"{key} must be a list of integers")
             return ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, cast
 
 from .measurement import SETPOINTS
-from .profile_parts import UNRESOLVED, Bus, Step, Watchdog, WritePoint
+from .profile_parts import UNRESOLVED, Bus, Share, Shown, Step, Watchdog, WritePoint
 from .register_type import TYPES, WORD_ORDERS
 from .sunspec_model import SunSpecModel, load_model, model_ids, place_write, unit_scale
 from .toml_table import Table
@@ -17,6 +18,8 @@ _NUMBERS = tuple(name for name, kind in TYPES.items() if kind.words and name != 
 _STEPS = tuple(name for name in _NUMBERS if TYPES[name].form != "float")
 # A device that keeps a set-point longer than a day without hearing from anybody has no watchdog.
 _WATCHDOG_MAX_S = 86_400
+# Seconds in one count of a watchdog's register: seconds or minutes are common, hours are no watchdog.
+_WATCHDOG_STEP_S = 60
 
 
 def read_writes(top: Table, bus: Bus, sunspec: bool, measured: set[str]) -> tuple[WritePoint, ...]:
@@ -47,6 +50,7 @@ def _write(row: Table, bus: Bus, sunspec: bool, measured: set[str]) -> WritePoin
     fallback = row.optional_integer("fallback", known.minimum, known.maximum)
     ramp = row.optional_integer("ramp_per_s", 1, known.maximum)
     storage = cast(Literal["volatile", "flash"], row.text("storage", ("volatile", "flash")))
+    sunspec = sunspec and not row.has("address")
     model = _model(row, name) if sunspec else None
     if sunspec and model is None:
         return None
@@ -70,12 +74,64 @@ def _write(row: Table, bus: Bus, sunspec: bool, measured: set[str]) -> WritePoin
         enable=_steps(row, "enable", model),
         read_back=read_back,
         fallback=fallback,
+        of=_share(row, name, model),
+        shown=_shown(row, model),
         model=(model.id,) if model else (),
         model_point=row.text("point") if model else "",
     )
+    write = replace(write, below_zero=_below_zero(row, write, model))
     if model is None or any(not _fits(row, model, point) for point in _named(write)):
         return None if model else write
     return place_write(write, model, UNRESOLVED)
+
+
+def _share(row: Table, name: str, model: SunSpecModel | None) -> Share | None:
+    if not row.has("of"):
+        return None
+    table = row.table("of")
+    if not name.endswith("_w"):
+        table.refuse(f"{name} is a share already")
+    address, kind, point = _place(table, model)
+    share = Share(address, kind, model_point=point)
+    if model is None:
+        share = replace(
+            share,
+            scale_register=table.optional_integer("scale_register", 0, _LAST),
+            scale_exponent=table.integer("scale_exponent", -10, 10, default=0),
+        )
+    table.done()
+    return share
+
+
+def _shown(row: Table, model: SunSpecModel | None) -> Shown | None:
+    if model is not None or not row.has("shown"):
+        return None
+    table = row.table("shown")
+    kind = TYPES[table.text("type", _NUMBERS)]
+    shown = Shown(table.integer("function", 3, 4, default=3), table.integer("address", 0, _LAST), kind.name)
+    table.done()
+    return shown
+
+
+def _below_zero(row: Table, write: WritePoint, model: SunSpecModel | None) -> WritePoint | None:
+    """Where negative values go, as positive ones; all it does not say is as above zero."""
+    if not row.has("below_zero"):
+        return None
+    table = row.table("below_zero")
+    if write.minimum >= 0:
+        table.refuse("is for a set-point with a negative min")
+    words = TYPES[write.type].words
+    found = replace(
+        write,
+        sign=1 if table.integer("sign", -1, 1, default=-1) > 0 else -1,
+        address=UNRESOLVED if model else table.integer("address", 0, _LAST + 1 - words),
+        before=_steps(table, "before", model),
+        enable=_steps(table, "enable", model),
+        watchdog=None,
+        model_point=table.text("point") if model else "",
+    )
+    table.done()
+    return found
 
 
 def _model(row: Table, name: str) -> SunSpecModel | None:
@@ -84,8 +140,9 @@ def _model(row: Table, name: str) -> SunSpecModel | None:
         row.refuse(f"there is no table for model {number}")
         return None
     model = load_model(number)
-    line = model.points.get(point)
-    if line is not None and unit_scale(name, line.unit) is None:
+    line = model.row(point)
+    shared = row.has("of") and line is not None and line.unit.startswith("%")
+    if line is not None and not shared and unit_scale(name, line.unit) is None:
         row.refuse(f"{point} of model {number} ({line.unit or 'no unit'}) cannot be {name}")
         return None
     return model
@@ -93,11 +150,16 @@ def _model(row: Table, name: str) -> SunSpecModel | None:
 
 def _named(write: WritePoint) -> list[str]:
     names = [write.model_point, *(s.model_point for s in (*write.before, *write.enable))]
-    return names + ([write.watchdog.model_point] if write.watchdog else [])
+    if write.watchdog is not None and write.watchdog.address is not None:
+        names.append(write.watchdog.model_point)
+    if write.of is not None:
+        names.append(write.of.model_point)
+    return names + (_named(write.below_zero) if write.below_zero is not None else [])
 
 
 def _fits(row: Table, model: SunSpecModel, point: str) -> bool:
-    if point in model.points and model.points[point].type != "string":
+    line = model.row(point)
+    if line is not None and line.type != "string":
         return True
     row.refuse(f"model {model.id} has no number {point!r}")
     return False
@@ -107,7 +169,7 @@ def _place(row: Table, model: SunSpecModel | None) -> tuple[int, str, str]:
     """Address, type and model point of a step or watchdog."""
     if model is not None:
         point = row.text("point")
-        line = model.points.get(point)
+        line = model.row(point)
         return UNRESOLVED, line.type if line and line.type in _STEPS else "uint16", point
     kind = TYPES[row.text("type", _STEPS, default="uint16")]
     return row.integer("address", 0, _LAST + 1 - kind.words), kind.name, ""
@@ -129,7 +191,13 @@ def _watchdog(row: Table, model: SunSpecModel | None) -> Watchdog | None:
     if not row.has("watchdog"):
         return None
     table = row.table("watchdog")
+    if not (table.has("address") or table.has("point")):
+        seconds = table.integer("seconds", 1, _WATCHDOG_MAX_S)
+        table.done()
+        return Watchdog(None, "uint16", seconds)
     address, kind, point = _place(table, model)
-    seconds = table.integer("seconds", 1, min(_WATCHDOG_MAX_S, (1 << TYPES[kind].bits) - 2))
+    step_s = table.integer("step_s", 1, _WATCHDOG_STEP_S, default=1)
+    seconds = table.integer("seconds", 1, min(_WATCHDOG_MAX_S, step_s * ((1 << TYPES[kind].bits) - 2)))
+    least_s = table.integer("least_s", 1, seconds, default=1)
     table.done()
-    return Watchdog(address, kind, seconds, point)
+    return Watchdog(address, kind, seconds, step_s, least_s, point)

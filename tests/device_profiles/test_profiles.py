@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from device_profiles import measurement as words
-from device_profiles.codec import decode, encode, example_errors
+from device_profiles.codec import decode, encode
+from device_profiles.example import example_errors
 from device_profiles.profile import (
     Profile,
     ProfileError,
@@ -66,7 +67,7 @@ def test_every_example_value_is_plausible() -> None:
 
 
 def test_the_vocabulary_says_its_unit_in_its_name() -> None:
-    for name, known in (words.MEASUREMENTS | words.SETPOINTS).items():
+    for name, known in {**words.MEASUREMENTS, **words.SETPOINTS}.items():
         assert known.name == name
         assert name.endswith("_" + known.unit) or known.unit == "count"
         assert known.minimum < known.maximum

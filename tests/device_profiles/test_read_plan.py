@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device_profiles.profile import Bus, Hole, Span, load_profile
+from device_profiles.profile import Bus, Hole, Span, list_profiles, load_profile
 from device_profiles.read_plan import Link, LocalPlanError, ReadPlan, Request, plan, request_us
+from device_profiles.sunspec import layout, resolve
+
+LINKS: tuple[Link, ...] = ("rtu", "tcp")
 
 
 @dataclass(frozen=True)
@@ -151,3 +155,57 @@ def test_a_large_map_is_planned_quickly_enough_to_do_it_at_every_start() -> None
     made = plan(values, Bus(), "rtu")
     assert sum(r.count for r in made.requests) >= 2000
     assert all(r.count <= 125 for r in made.requests)
+
+
+def cheapest_cut_us(values: list[Value], bus: Bus, link: Link) -> int:
+    """Every way to cut the values, sorted by address, into runs; another search than the planner's."""
+    rows = sorted(values, key=lambda v: (v.address, v.count))
+    best: int | None = None
+    for cuts in range(1 << len(rows) - 1):
+        cost, start, end = 0, rows[0].address, rows[0].address + rows[0].count
+        for place, row in enumerate(rows[1:]):
+            if cuts >> place & 1:
+                cost += request_us(end - start, bus, link) if end - start <= bus.max_registers else 10**12
+                start, end = row.address, 0
+            end = max(end, row.address + row.count)
+        cost += request_us(end - start, bus, link) if end - start <= bus.max_registers else 10**12
+        best = cost if best is None else min(best, cost)
+    assert best is not None
+    return best
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.builds(Value, st.just(3), st.integers(0, 400), st.sampled_from([1, 2, 4])), min_size=7, max_size=11),
+    st.sampled_from([1200, 2400, 9600, 19200, 38400, 115200]),
+    st.sampled_from([0, 20, 100]),
+    st.sampled_from(["rtu", "tcp"]),
+)
+def test_larger_maps_are_cut_as_cheaply_as_any_cut(
+    values: list[Value], baud: int, turnaround_ms: int, link: Link
+) -> None:
+    bus = Bus(baud=baud, turnaround_ms=turnaround_ms, max_registers=40)
+    made = plan(values, bus, link)
+    assert sum(request_us(r.count, bus, link) for r in made.requests) == cheapest_cut_us(values, bus, link)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_no_profile_can_be_read_cheaper_than_it_is(name: str) -> None:
+    profile = load_profile(name)
+    if not profile.resolved:
+        profile = resolve(profile, layout(profile))
+    random = Random(name)
+    spans = sorted({span for point in profile.points for span in point.spans})
+    for link in LINKS:
+        whole = plan(profile.points, profile.bus, link)
+        single_us = sum(request_us(count, profile.bus, link) for _, _, count in spans)
+        assert 1000 * (whole.bus_ms - 1) <= single_us
+        few = [Value(*span) for span in random.sample(spans, min(len(spans), 6))]
+        made = plan(few, profile.bus, link)
+        assert sum(request_us(r.count, profile.bus, link) for r in made.requests) == cheapest_us(few, profile.bus, link)
+
+
+def test_a_slower_line_is_cut_more_often_and_a_faster_one_less() -> None:
+    bus = Bus(turnaround_ms=20)
+    gap = [Value(4, 0, 2), Value(4, 40, 2)]
+    assert [len(plan(gap, replace(bus, baud=baud), "rtu").requests) for baud in (1200, 9600, 115_200)] == [2, 2, 1]
