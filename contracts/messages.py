@@ -98,6 +98,7 @@ class SetPointOutcome(IntEnum):
     FELL_BACK = 8
     NOT_YET_VALID = 9
     WRITE_BUDGET_SPENT = 10
+    BREAKER_OPEN = 11
 
 
 class Stream(IntEnum):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from itertools import pairwise
+from operator import attrgetter
 
 from contracts.merkle import MerkleSumTree, leaf_node
 from contracts.messages import TelemetryBatch
@@ -49,7 +50,10 @@ class TelemetryReading:
 
     def pack(self) -> bytes:
         """Canonical bytes: what the chain and the root commit to."""
-        return _ROW.pack(*(ABSENT if value is None else value for value in astuple(self)))
+        return _ROW.pack(*[ABSENT if value is None else value for value in _values(self)])
+
+
+_values = attrgetter(*(field.name for field in fields(TelemetryReading)))
 
 
 def chain(previous_head: bytes, readings: Sequence[TelemetryReading]) -> bytes:

@@ -3,6 +3,7 @@
     sample   -> metering -> uplink -> Publish
     message  -> acknowledgement, receipt: uplink   set-point: control   proof: position
     deadline -> seal telemetry, bid, rewrite watchdogs, repeat what nobody acknowledged, keep house
+    nobody commands -> breaker, droop, plan: local_control
 
 Decides nothing itself: each rule stands in the file it delegates to. No clock, socket, thread or chance.
 """
@@ -25,16 +26,19 @@ from contracts.signature import Signer
 from contracts.topics import DOWNWARD, PAYLOAD_LIMIT_BYTES, Leaf, parse_topic
 from device_profiles.profile_parts import Profile
 from edge_agent.announcement import birth, state
-from edge_agent.bidding import EVERY_MS, Bidding
 from edge_agent.config import AgentConfig
-from edge_agent.control import Control, Device
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.sequence import LeaseStore, Sequences
+from edge_agent.delivery.uplink import Uplink
 from edge_agent.effects import NOTHING, Alarm, Counters, Effect, Sample, WriteResult
-from edge_agent.forecast import NetForecast
-from edge_agent.metering import Metering
-from edge_agent.outbox import Outbox
-from edge_agent.proofs import Proofs
-from edge_agent.sequence import LeaseStore, Sequences
-from edge_agent.uplink import Uplink
+from edge_agent.market.bidding import EVERY_MS, Bidding
+from edge_agent.market.forecast import NetForecast
+from edge_agent.market.proofs import Proofs
+from edge_agent.readings.metering import Metering
+from edge_agent.status import AgentStatus, Board
+from edge_agent.steering.control import Control, Device, Outcome
+from edge_agent.steering.flexibility import Flexibility
+from edge_agent.steering.local_control import LocalControl
 
 HOUSEKEEPING_MS = 60_000
 """Deletions, positions and retries of a full disk: at most a minute of them is lost with the process."""
@@ -70,14 +74,18 @@ class Agent:
         self._forecast = NetForecast(outbox.history())
         self._proofs = Proofs(config, counters)
         self._proofs.restore(outbox.recall("proofs"))
-        self._bidding = Bidding(config, self._forecast, self._proofs, self._sequences.next_version)
+        self._flexibility = Flexibility(config, self._forecast, counters)
+        self._flexibility.restore(outbox.recall("flexibility"))
+        self._bidding = Bidding(config, self._flexibility, self._proofs, self._sequences.next_version)
         self._bidding.restore(outbox.recall("bidding"))
         known = {m.name: profiles[m.name] for m in config.meters if m.name in profiles}
         steered = [m for m in config.meters if m.name in known]
         self._control = Control(config, steered, known, self._values, self._keep, counters)
         for number, device in self._control.devices.items():
             device.restore(outbox.recall(f"control/{number}"))
-        self._uplink = Uplink(config, outbox, sign, counters, self._sequences, self._forecast)
+        self._local = LocalControl(config, self._control, self._flexibility, counters)
+        self._board = Board(config)
+        self._uplink = Uplink(config, outbox, sign, counters, self._sequences, self._forecast, address)
         self._house_every_ms = int(HOUSEKEEPING_MS * max(1.0, min(config.clock.speed, HOUSEKEEPING_STRETCH)))
         self._kept = {"proofs": json.dumps(self._proofs.state()), "bidding": json.dumps(self._bidding.state())}
         self._epoch: int | None = None
@@ -98,15 +106,20 @@ class Agent:
             return []
         if sample.fault is not None:
             self.counters.count("sample_fault")
-        self._begin_epoch()
+        if metering.epoch is None:
+            self._begin_epoch()
         row = metering.observe(sample)
+        self._board.note(sample, row)
+        steered = self._said(self._local.on_sample(sample.device, metering.latest, now_ms))
         if row is None:
-            return []
+            return steered
         if not self.clock_known:
             metering.hold(row)
-            return self._complaints()
-        self._uplink.store(metering.record(row, self._status), now_ms)
-        return self._uplink.due(now_ms) + self._complaints()
+            return steered + self._complaints()
+        made = metering.record(row, self._status)
+        if made:  # most samples only join the pending batch, and nobody need be woken for them
+            self._uplink.store(made, now_ms)
+        return steered + self._uplink.due(now_ms) + self._complaints()
 
     def on_message(self, topic_text: str, payload: bytes, now_ms: int) -> list[Effect]:
         """The broker brought something. Never raises, whatever the bytes."""
@@ -156,6 +169,7 @@ class Agent:
         self._status = status
         self._now_ms = now_ms
         if step_ms:
+            self._board.clock_stepped(step_ms)
             self._restart_timers()
             self._control.on_clock_step(step_ms)
         first = status == ClockStatus.SYNCHRONISED and not self._was_synchronised
@@ -166,19 +180,18 @@ class Agent:
                 self._uplink.store(metering.release(step_ms), now_ms)
             elif step_ms:
                 self._uplink.store(metering.clock_stepped(step_ms), now_ms)
-        return self._uplink.due(now_ms)
+        jumped_ms = 0 if first else step_ms
+        return self._said(self._local.on_clock(self.clock_known, jumped_ms, now_ms)) + self._uplink.due(now_ms)
 
     def on_written(self, result: WriteResult, now_ms: int) -> list[Effect]:
         """A device took a set-point, or did not."""
         self._pass_time(now_ms)
-        effects, reports = self._control.on_written(result, now_ms)
-        return effects + self._uplink.say(reports)
+        return self._said(self._control.on_written(result, now_ms))
 
     def on_deadline(self, now_ms: int) -> list[Effect]:
         """Time has come for something; `next_deadline_ms` says when again."""
         self._pass_time(now_ms)
-        effects, reports = self._control.on_deadline(now_ms)
-        effects += self._uplink.say(reports)
+        effects = self._said(self._control.on_deadline(now_ms)) + self._said(self._local.on_deadline(now_ms))
         if now_ms >= self._house_at_ms:  # before sealing: what was sealed a minute ago and not acknowledged is written
             self._house_at_ms = (now_ms // self._house_every_ms + 1) * self._house_every_ms
             self._keep_house(now_ms)
@@ -194,7 +207,8 @@ class Agent:
     def next_deadline_ms(self) -> int:
         """When `on_deadline` is due."""
         times = [self._seal_at_ms, self._bid_at_ms, self._house_at_ms]
-        times += [at for at in (self._control.next_ms(), self._uplink.next_ms()) if at is not None]
+        parts = (self._control, self._local, self._uplink)
+        times += [at for at in (part.next_ms() for part in parts) if at is not None]
         return min(times)
 
     # What is known
@@ -204,11 +218,26 @@ class Agent:
         """Whether times can be signed: the clock is synchronised, or was since start and has not jumped since."""
         return self._was_synchronised and self._status != ClockStatus.UNKNOWN
 
+    def status(self, now_ms: int) -> AgentStatus:
+        """What people are shown: link, clock, what waits, and the devices with their last values."""
+        home, stat = self.config.home, self._outbox.stat()
+        waiting = {name.removeprefix("pending_"): count for name, count in stat.items() if name.startswith("pending_")}
+        modes = {number: device.mode.value for number, device in self._control.devices.items()}
+        return AgentStatus(
+            home.feeder, home.edge, home.account, now_ms, self._link, self._status, self.clock_known, self._epoch,
+            waiting, self._board.devices(modes),
+        )  # fmt: skip
+
     def metrics(self) -> dict[str, int]:
         """Counters and sizes, by name."""
         modes = {f"mode_{d.mode.value}": 1 for d in self._control.devices.values()}
         gauges = {"link": int(self._link), "clock_status": int(self._status), "epoch": self._epoch or 0}
-        return {**self.counters, **self._outbox.stat(), **gauges, **modes}
+        return {**self.counters, **self._outbox.stat(), **gauges, **modes, **self._local.metrics()}
+
+    def _said(self, outcome: Outcome) -> list[Effect]:
+        """Effects, and the reports signed with them."""
+        effects, reports = outcome
+        return effects + self._uplink.say(reports)
 
     def _values(self, number: int) -> Mapping[str, int]:
         return next((m.latest for m in self._meters.values() if m.config.number == number), NOTHING)
@@ -224,6 +253,7 @@ class Agent:
     def _restart_timers(self) -> None:
         self._seal_at_ms = self._bid_at_ms = self._house_at_ms = 0
         self._uplink.restart_timers()
+        self._local.restart_timers()
 
     def _begin_epoch(self) -> None:
         """The epoch of this run; asked for again with every sample while no lease can be written."""
@@ -237,9 +267,10 @@ class Agent:
 
     def _bid(self, now_ms: int) -> None:
         """Bids need a link and a clock that is known; nobody can place them otherwise."""
-        if not self._link or not self.clock_known:
-            return
         now_s = now_ms // 1000
+        self._bidding.unanswered(self._uplink.unanswered(), now_s)
+        if not self._link or not self.clock_known or not self._local.may_bid:
+            return
         standing = self._bidding.standing_order(now_s)
         orders: list[Bid | StandingOrder] = [*self._bidding.bids(now_s)]
         if standing is not None:
@@ -264,7 +295,9 @@ class Agent:
         self._proofs.forget_before(now_s)
         self._keep_if_changed("proofs", self._proofs.state)
         self._keep_if_changed("bidding", self._bidding.state)
-        self._uplink.keep_house(now_s)
+        if self._flexibility.planning:
+            self._keep_if_changed("flexibility", self._flexibility.state)
+        self._uplink.keep_house(now_s, self.clock_known)
 
     def _complaints(self) -> list[Effect]:
         """What store and leases complain about, each text once."""

@@ -12,6 +12,9 @@ from contracts.eip712 import Domain
 from contracts.header_rules import DEFAULT_GRACE_INTERVALS, Terms
 from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR, MarketCalendar
 from contracts.messages import AuctionRule
+from edge_agent.config_local import BatteryConfig, BreakerConfig, DroopConfig, VehicleConfig
+from edge_agent.config_site import HomeAssistantConfig, KeyConfig, StatusConfig
+from edge_agent.config_update import NodeConfig, UpdateConfig
 
 CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
 SPOT_RULES = {"shared": AuctionRule.SPOT_SHARED, "auction": AuctionRule.SPOT_AUCTION}
@@ -86,7 +89,7 @@ class MeterConfig:
 
     ``profile`` and ``unit`` belong to Modbus links, ``telegram`` to the others (``topic`` and ``paths`` to MQTT).
     ``device`` is the serial line where there is no host; None in ``baud``, ``parity`` and ``stop_bits`` takes the
-    profile's or the telegram standard's.
+    profile's or the telegram standard's. ``one_way``: it has no export register, because nothing flows out.
     """
 
     number: int
@@ -105,6 +108,8 @@ class MeterConfig:
     telegram: str = ""
     topic: str = ""
     paths: tuple[tuple[str, str], ...] = ()
+    node: NodeConfig | None = None
+    one_way: bool = False
 
     @property
     def is_modbus(self) -> bool:
@@ -151,6 +156,15 @@ class TelemetryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """The read-only Modbus TCP server for other readers; its address is this machine's alone unless told otherwise."""
+
+    enabled: bool = False
+    host: str = "127.0.0.1"
+    port: int = 1502
+
+
+@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """Everything an agent needs but its key's bytes."""
 
@@ -164,6 +178,19 @@ class AgentConfig:
     bidding: BiddingConfig = field(default_factory=BiddingConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
+    droop: DroopConfig | None = None
+    breaker: BreakerConfig | None = None
+    battery: BatteryConfig | None = None
+    vehicle: VehicleConfig | None = None
+    key: KeyConfig = field(default_factory=KeyConfig)
+    status: StatusConfig = field(default_factory=StatusConfig)
+    home_assistant: HomeAssistantConfig | None = None
+    update: UpdateConfig | None = None
+
+    def battery_of(self, name: str) -> BatteryConfig | None:
+        """What the owner has set for the device with that name; None where it is not the home's battery."""
+        return self.battery if self.battery is not None and self.battery.meter == name else None
 
     @property
     def terms(self) -> Terms:

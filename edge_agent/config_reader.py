@@ -13,7 +13,6 @@ from typing import Any
 from contracts.messages import ACCOUNT_LIMIT
 from contracts.topics import METER_LIMIT
 from contracts.units import PRICE_LIMIT_MICRO_PER_KWH, PRICE_TICK_MICRO_PER_KWH
-from device_profiles.measurement import MEASUREMENTS
 from edge_agent.config import (
     CALENDARS,
     LINKS,
@@ -30,15 +29,20 @@ from edge_agent.config import (
     HomeConfig,
     LimitsConfig,
     MeterConfig,
+    ProxyConfig,
     TelemetryConfig,
 )
+from edge_agent.config_local_reader import read_battery, read_breaker, read_droop, read_vehicle
 from edge_agent.config_section import Section
+from edge_agent.config_site_reader import read_home_assistant, read_key_config, read_key_file, read_status
+from edge_agent.config_update_reader import read_node, read_update
 
 _POWER_LIMIT_W = 2_000_000
 # A file beyond this is not a configuration; 64 devices are more than any home's bus.
 _FILE_LIMIT_BYTES = 64 * 1024
 _METERS_LIMIT = 64
 _TABLES = frozenset(("home", "chain", "key", "broker", "store", "clock", "meter", "bidding", "limits", "telemetry"))
+_TABLES |= {"proxy", "droop", "breaker", "battery", "vehicle", "status", "home_assistant", "update"}
 
 
 def read_config(path: Path) -> AgentConfig:
@@ -59,17 +63,32 @@ def parse_config(document: dict[str, Any], folder: Path) -> AgentConfig:
     errors = [f"unknown table [{name}]" for name in document if name not in _TABLES]
     key = Section(document.get("key", {}), "key", errors)
     store = Section(document.get("store", {}), "store", errors)
+    meters = _meters(document.get("meter", []), errors, folder)
+    names = frozenset(meter.name for meter in meters if meter.is_modbus)
     config = AgentConfig(
         home=_home(Section(document.get("home", {}), "home", errors)),
         chain=_chain(Section(document.get("chain", {}), "chain", errors)),
-        meters=_meters(document.get("meter", []), errors),
+        meters=meters,
         store=folder / store.text("path"),
-        key_file=folder / key.text("file"),
+        key_file=read_key_file(key, folder),
+        key=read_key_config(key, folder),
         broker=_broker(Section(document.get("broker", {}), "broker", errors), folder),
         clock=_clock(Section(document.get("clock", {}), "clock", errors)),
         bidding=_bidding(Section(document.get("bidding", {}), "bidding", errors)),
         limits=_limits(Section(document.get("limits", {}), "limits", errors)),
         telemetry=_telemetry(Section(document.get("telemetry", {}), "telemetry", errors)),
+        proxy=_proxy(Section(document["proxy"], "proxy", errors)) if "proxy" in document else ProxyConfig(),
+        droop=read_droop(Section(document["droop"], "droop", errors), names) if "droop" in document else None,
+        breaker=read_breaker(Section(document["breaker"], "breaker", errors)) if "breaker" in document else None,
+        battery=read_battery(Section(document["battery"], "battery", errors), names) if "battery" in document else None,
+        vehicle=read_vehicle(Section(document["vehicle"], "vehicle", errors), names) if "vehicle" in document else None,
+        status=read_status(Section(document.get("status", {}), "status", errors)),
+        home_assistant=(
+            read_home_assistant(Section(document["home_assistant"], "home_assistant", errors), folder)
+            if "home_assistant" in document
+            else None
+        ),
+        update=read_update(Section(document["update"], "update", errors), folder) if "update" in document else None,
     )
     key.done()
     store.done()
@@ -120,11 +139,11 @@ def _clock(table: Section) -> ClockConfig:
     return clock
 
 
-def _meters(rows: object, errors: list[str]) -> tuple[MeterConfig, ...]:
+def _meters(rows: object, errors: list[str], folder: Path) -> tuple[MeterConfig, ...]:
     if not isinstance(rows, list) or not 1 <= len(rows) <= _METERS_LIMIT:
         errors.append(f"[[meter]] must be there 1 to {_METERS_LIMIT} times")
         return ()
-    meters = tuple(_meter(Section(row, f"meter {place + 1}", errors)) for place, row in enumerate(rows))
+    meters = tuple(_meter(Section(row, f"meter {place + 1}", errors), folder) for place, row in enumerate(rows))
     for what, values in (
         ("number", [m.number for m in meters]),
         ("name", [m.name for m in meters]),
@@ -140,7 +159,7 @@ def _meters(rows: object, errors: list[str]) -> tuple[MeterConfig, ...]:
     return meters
 
 
-def _meter(table: Section) -> MeterConfig:
+def _meter(table: Section, folder: Path) -> MeterConfig:
     link = table.text("link", "tcp", LINKS)
     is_modbus, is_mqtt = link in ("tcp", "rtu-over-tcp", "rtu"), link == "mqtt"
     on_serial_line = link == "rtu" or (link == "telegram" and "device" in table.values)
@@ -150,7 +169,7 @@ def _meter(table: Section) -> MeterConfig:
         table.text("profile") if is_modbus else "",
         "" if on_serial_line else table.text("host", "127.0.0.1" if is_mqtt else None),
         0 if on_serial_line else table.integer("port", 1, 65_535, 1883 if is_mqtt else 502),
-        table.integer("unit", 1, 247, 1) if is_modbus else 1,
+        table.integer("unit", 1, 255 if link == "tcp" else 247, 1) if is_modbus else 1,
         table.integer("poll_s", 1, 900, 1),
         table.text("role", "settlement", ROLES),
         link,
@@ -161,6 +180,8 @@ def _meter(table: Section) -> MeterConfig:
         "" if is_modbus else table.text("telegram", None, MESSAGE_TELEGRAMS if is_mqtt else STREAM_TELEGRAMS),
         table.text("topic") if is_mqtt else "",
         _paths(table) if is_mqtt and table.values.get("telegram") == "json" else (),
+        read_node(table, folder) if link == "telegram" and table.values.get("telegram") == "node" else None,
+        table.flag("one_way", False),
     )
     table.done()
     return meter
@@ -168,14 +189,17 @@ def _meter(table: Section) -> MeterConfig:
 
 def _paths(table: Section) -> tuple[tuple[str, str], ...]:
     """Measurement and JSON path; what a path may say is the decoder's to judge."""
+    from firmware_bridge.json_path import JsonPathDecoder, LocalPathError
+
     table.seen.add("paths")
     rows = table.values.get("paths")
     if not isinstance(rows, dict) or not rows or not all(isinstance(path, str) for path in rows.values()):
         table.refuse("paths must be a table of measurements and JSON paths")
         return ()
-    for name in rows:
-        if name not in MEASUREMENTS:
-            table.refuse(f"paths names {name!r}, which is no measurement")
+    try:
+        JsonPathDecoder(rows)
+    except LocalPathError as error:
+        table.refuse(f"paths: {error}")
     return tuple(sorted(rows.items()))
 
 
@@ -211,3 +235,12 @@ def _telemetry(table: Section) -> TelemetryConfig:
     telemetry = TelemetryConfig(table.integer("batch_s", 1, 900, 60))
     table.done()
     return telemetry
+
+
+def _proxy(table: Section) -> ProxyConfig:
+    base = ProxyConfig()
+    proxy = ProxyConfig(
+        table.flag("enabled", True), table.text("host", base.host), table.integer("port", 1, 65_535, base.port)
+    )
+    table.done()
+    return proxy

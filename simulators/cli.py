@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from simulators.live.device_commands import register as register_devices
+
 app = typer.Typer(
     help="Simulated meters, homes and streets.",
     no_args_is_help=True,
@@ -84,29 +86,7 @@ def world(
     run(seed, seeds, scenario, journal)
 
 
-@app.command()
-def meter(
-    profile: Annotated[str, typer.Argument(help="Name of a device profile, such as eastron_sdm630.")],
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="TCP port; 0 takes a free one.")] = 5020,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    speed: Annotated[float, typer.Option(min=0.1, max=5000, help="Virtual seconds a second.")] = 1,
-    seed: Annotated[int, typer.Option(help="Which home stands behind the meter.")] = 1,
-) -> None:
-    """One simulated device behind a real Modbus TCP server, until interrupted."""
-    import asyncio
-
-    from device_profiles.profile import list_profiles
-    from simulators.live.single_meter import serve_meter
-
-    if profile not in list_profiles():
-        raise typer.BadParameter(f"no profile is called {profile!r}; known: {', '.join(list_profiles())}")
-    try:
-        asyncio.run(serve_meter(profile, host, port, speed, seed, lambda text: sys.stderr.write(text + "\n")))
-    except KeyboardInterrupt:
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except OSError as error:
-        sys.stderr.write(f"cannot listen on {host}:{port}: {error}\n")
-        raise typer.Exit(EXIT_FAILED) from error
+register_devices(app)
 
 
 def _settings(

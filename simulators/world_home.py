@@ -23,8 +23,8 @@ from device_profiles.profile import Profile, load_profile
 from edge_agent.agent import Agent
 from edge_agent.announcement import state
 from edge_agent.config import AgentConfig, MeterConfig
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Alarm, Counters, Effect, Publish, Sample, WriteDevice, WriteResult
-from edge_agent.outbox import Outbox
 from edge_agent.shell.lease_file import LeaseFile
 from simulators.faults import AgentCrash, ClockStep, FaultPlan, Glitch
 from simulators.home import Home

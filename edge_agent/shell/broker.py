@@ -16,8 +16,8 @@ import aiomqtt
 from contracts.topics import downlink_filter
 from edge_agent.announcement import state
 from edge_agent.config import AgentConfig
+from edge_agent.delivery.replay import part_of
 from edge_agent.effects import Counters, Publish
-from edge_agent.replay import part_of
 from edge_agent.shell.ending import end_all
 
 QUEUE_LIMIT = 256
@@ -90,7 +90,7 @@ class Broker:
             broker.host,
             broker.port,
             username=broker.username,
-            password=_password(broker.password_file),
+            password=password_of(broker.password_file),
             identifier=f"{self._config.home.feeder}-{self._config.home.edge}",
             protocol=aiomqtt.ProtocolVersion.V311,
             clean_session=True,
@@ -129,5 +129,6 @@ class Broker:
             self._counters.count("published")
 
 
-def _password(path: Path | None) -> str | None:
+def password_of(path: Path | None) -> str | None:
+    """The broker password in a file, None without one. Raises OSError."""
     return None if path is None else path.read_text(encoding="utf-8").rstrip("\n")

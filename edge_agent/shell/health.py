@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 GAUGES = frozenset(("link", "clock_status", "epoch", "unsaved", "telemetry_bytes"))
+GAUGES |= {"droop_active", "breaker_closed", "breaker_open", "breaker_half_open"}
 
 
 def snapshot(metrics: Mapping[str, int]) -> dict[str, int]:

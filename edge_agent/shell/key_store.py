@@ -1,48 +1,119 @@
-"""The home's key: 32 bytes as hexadecimal text in a file that only its owner reads.
+"""The home's key: 32 bytes in a file that only its owner reads, as hexadecimal text or as an encrypted v3 keystore.
 
-Keystore v3 (encrypted JSON) is imported and exported with eth_account where that is installed; running never needs it.
+Files are named in the configuration, or handed over by systemd as credentials; passwords likewise. `home_key` gives
+the key that counts now: after the instant of a rotation it is the next one.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import stat
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from contracts.signature import CURVE_ORDER, address_of
+from edge_agent.config import AgentConfig
+from edge_agent.systemd_unit import CREDENTIALS_FOLDER
+
+RUN_LIMIT_BYTES = 64 << 20
+"""Memory for opening a keystore in the running agent: below the unit's MemoryMax; what we write needs half of it."""
 
 
 class KeyFileError(Exception):
     """The key file is missing, unreadable, no key, or readable by others."""
 
 
-def read_key(path: Path) -> bytes:
-    """The key. Raises KeyFileError."""
+def home_key(config: AgentConfig, now_s: int) -> tuple[AgentConfig, bytes]:
+    """The key that signs at ``now_s``, and the configuration with the account it signs for. Raises KeyFileError."""
+    if not is_rotated(config, now_s):
+        return config, read_key(key_path(config), _password(config))
+    found = config.key
+    key = read_key(_path_of(found.next_file, found.next_credential), _password(config))
+    account = config.home.account if found.next_account is None else found.next_account
+    return replace(config, home=replace(config.home, account=account)), key
+
+
+def is_rotated(config: AgentConfig, now_s: int) -> bool:
+    """Whether the next key counts at ``now_s``."""
+    return config.key.next_at_s is not None and now_s >= config.key.next_at_s
+
+
+def key_path(config: AgentConfig) -> Path:
+    """Where the present key lies. Raises KeyFileError where nothing is configured."""
+    return _path_of(config.key_file, config.key.credential)
+
+
+def _path_of(file: Path | None, credential: str) -> Path:
+    if file is not None:
+        return file
+    if not credential:
+        raise KeyFileError("no key file is configured")
+    # By hand, outside the unit, where systemd would have taken it from.
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_FOLDER) / credential
+
+
+def _password(config: AgentConfig) -> str | None:
+    found = config.key
+    if found.password_file is None and not found.password_credential:
+        return None
+    return private_text(_path_of(found.password_file, found.password_credential)).rstrip("\r\n")
+
+
+def read_key(path: Path, password: str | None = None) -> bytes:
+    """The key; an encrypted one needs its password. Raises KeyFileError."""
+    text = private_text(path).strip()
+    if text.startswith("{"):
+        if password is None:
+            raise KeyFileError(f"{path}: is encrypted; [key] password_file or password_credential is missing")
+        return _opened(path, text, password, RUN_LIMIT_BYTES)
     try:
-        mode = path.stat().st_mode
-        text = path.read_text(encoding="ascii").strip().removeprefix("0x")
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyFileError(f"{path}: cannot be read: {error}") from error
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise KeyFileError(f"{path}: others may read it (mode {stat.S_IMODE(mode):04o}); chmod 600 {path}")
-    try:
-        key = bytes.fromhex(text)
+        key = bytes.fromhex(text.removeprefix("0x"))
     except ValueError:
         key = b""
-    if len(key) != 32 or not 0 < int.from_bytes(key, "big") < CURVE_ORDER:
+    if not _is_key(key):
         raise KeyFileError(f"{path}: does not hold a key of 64 hexadecimal digits")
     return key
 
 
+def _is_key(key: bytes) -> bool:
+    return len(key) == 32 and 0 < int.from_bytes(key, "big") < CURVE_ORDER
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file is a keystore. Raises KeyFileError."""
+    return private_text(path).lstrip().startswith("{")
+
+
+def private_text(path: Path) -> str:
+    """A small file that others may not read. Raises KeyFileError.
+
+    Systemd lets nobody but us into the folder of its credentials; what the group's bits say there is the list's mask.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyFileError(f"{path}: cannot be read: {error}") from error
+    handed_over = str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY")
+    if os.name == "posix" and mode & (0o007 if handed_over else 0o077):
+        raise KeyFileError(f"{path}: others may read it (mode {mode:04o}); chmod 600 {path}")
+    return text
+
+
 def write_key(path: Path, key: bytes) -> None:
     """Stores a key, 0600. Raises KeyFileError where something is there already or the disk refuses."""
+    write_private(path, key.hex() + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Stores a text, 0600, never over another one. Raises KeyFileError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(key.hex() + "\n")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:
@@ -65,21 +136,31 @@ def address_text(key: bytes) -> str:
 
 
 def import_keystore(path: Path, password: str) -> bytes:
-    """The key in a v3 keystore. Raises KeyFileError, also where eth_account is not installed."""
-    try:
-        from eth_account import Account
+    """The key in a v3 keystore of any wallet. Raises KeyFileError."""
+    from edge_agent.keystore import READ_LIMIT_BYTES
 
-        return bytes(Account.decrypt(json.loads(path.read_text(encoding="utf-8")), password))
-    except ImportError as error:
-        raise KeyFileError("keystores need eth_account: pip install 'energy-grid[coordinator]'") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise KeyFileError(f"{path}: cannot be opened: {error}") from error
+    return _opened(path, text, password, READ_LIMIT_BYTES)
+
+
+def _opened(path: Path, text: str, password: str, limit_bytes: int) -> bytes:
+    from edge_agent.keystore import RemoteKeystoreError, decrypt
+
+    try:
+        key = decrypt(text, password, limit_bytes)
+    except RemoteKeystoreError as error:
+        raise KeyFileError(f"{path}: cannot be opened: {error}") from error
+    if not _is_key(key):
+        raise KeyFileError(f"{path}: what it holds is no key")
+    return key
 
 
 def export_keystore(key: bytes, password: str) -> str:
-    """The key as v3 keystore JSON. Raises KeyFileError where eth_account is not installed."""
-    try:
-        from eth_account import Account
-    except ImportError as error:
-        raise KeyFileError("keystores need eth_account: pip install 'energy-grid[coordinator]'") from error
-    return json.dumps(Account.encrypt(key, password))
+    """The key as v3 keystore JSON, openable by the running agent and by wallets."""
+    from edge_agent.keystore import encrypt
+
+    identity = str(uuid.uuid4())
+    return encrypt(key, password, secrets.token_bytes(32), secrets.token_bytes(16), identity, address_text(key))

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from edge_agent.sequence import Leases, Mark
+from edge_agent.delivery.sequence import Leases, Mark, Run
 
 # A home has a handful of counters; a file beyond this is not ours.
 _LIMIT_BYTES = 1 << 20
@@ -26,16 +26,21 @@ class LeaseFile:
             document = json.loads(self._path.read_text(encoding="utf-8"))
             numbers = {str(name): int(value) for name, value in document["numbers"].items()}
             marks = {int(meter): Mark(*row) for meter, row in document["marks"].items()}
+            runs = {str(name): [Run(*row) for row in rows] for name, rows in document.get("runs", {}).items()}
         except FileNotFoundError:
             return Leases()
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Leases(numbers, marks)
+        return Leases(numbers, marks, runs)
 
     def write_leases(self, leases: Leases) -> bool:
         """Replaces the file durably; False where the disk does not take it."""
         text = json.dumps(
-            {"numbers": leases.numbers, "marks": {str(meter): mark.row() for meter, mark in leases.marks.items()}}
+            {
+                "numbers": leases.numbers,
+                "marks": {str(meter): mark.row() for meter, mark in leases.marks.items()},
+                "runs": {name: [run.row() for run in runs] for name, runs in leases.runs.items()},
+            }
         )
         beside = self._path.with_name(self._path.name + ".new")
         try:

@@ -1,4 +1,4 @@
-"""Wires the core to clock, buses, broker and disk, and carries out its effects.
+"""Wires the core to clock, sources of samples, broker and disk, and carries out its effects.
 
 Everything runs in one event loop, so the core is never called twice at a time; several agents may share a loop.
 A failing disk, broker or device is a count and an alarm, never the end.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -16,13 +17,15 @@ from contracts.signature import address_of, signer_of
 from device_profiles.profile import Profile, load_profile
 from edge_agent.agent import Agent
 from edge_agent.config import AgentConfig
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Alarm, Counters, Effect, Publish, Sample, WriteResult
-from edge_agent.outbox import Outbox
 from edge_agent.shell.broker import Broker
 from edge_agent.shell.clock import Clock
 from edge_agent.shell.ending import end_all
 from edge_agent.shell.lease_file import LeaseFile
-from edge_agent.shell.modbus import BusTask, buses
+from edge_agent.shell.modbus import BusTask
+from edge_agent.shell.proxy import Proxy
+from edge_agent.shell.sources import sources_of
 
 CLOCK_EVERY_S = 10.0
 """How often the system is asked about its clock."""
@@ -32,6 +35,9 @@ NAP_S = 0.02
 """Deadlines this close together are taken as one: none is finer, and a clock that runs fast must not starve others."""
 STUCK_PAUSE_S = 0.1
 """A deadline that a failure keeps in the past must not take the whole processor."""
+
+ALARMS_SHOWN = 20
+"""The last alarms stand on the page; older ones are in the log."""
 
 _LOG = logging.getLogger("edge_agent")
 
@@ -56,15 +62,21 @@ class Running:
             address=address_of(key),
         )
         self._broker = Broker(config, clock.now_ms, self._on_link, self._on_message, self.counters)
-        pairs = [(meter, profiles[meter.name]) for meter in config.meters]
-        self._bus_tasks = buses(pairs, clock, self._on_sample, self._on_written)
-        self._buses: dict[str, BusTask] = {name: bus for bus in self._bus_tasks for name in bus.names()}
+        self._sources = sources_of(config, profiles, clock, self._on_sample, self._on_written, self.counters)
+        self._source_of = {name: source for source in self._sources for name in source.names()}
+        modbus = [source for source in self._sources if isinstance(source, BusTask)]
+        self._proxy = Proxy(config.proxy, modbus, clock, self.counters) if config.proxy.enabled else None
         self._wake = asyncio.Event()
+        self._awaited_ms = 0
+        self.alarms: deque[tuple[int, Alarm]] = deque(maxlen=ALARMS_SHOWN)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set; then closes the store. A part that breaks is begun again."""
+    async def run(self, stop: asyncio.Event, *companions: Callable[[], object]) -> None:
+        """Until ``stop`` is set; then closes the store. A part or companion that breaks is begun again."""
         self._check_clock()
-        parts = [bus.run for bus in self._bus_tasks] + [self._broker.run, self._deadlines, self._clock_checks]
+        own = (self._broker.run, self._deadlines, self._clock_checks)
+        parts = [*(source.run for source in self._sources), *own, *companions]
+        if self._proxy is not None:
+            parts.append(self._proxy.run)
         tasks = [asyncio.create_task(self._for_ever(part)) for part in parts]
         try:
             await stop.wait()
@@ -94,10 +106,17 @@ class Running:
                 self._broker.publish(effect)
             elif isinstance(effect, Alarm):
                 self.counters.count(f"alarm_{effect.code}")
+                self.alarms.append((self._clock.now_ms(), effect))
                 _LOG.warning("%s: %s", effect.code, effect.text)
             else:
-                self._buses[effect.device].write(effect)
-        self._wake.set()
+                self._source_of[effect.device].write(effect)
+        if self.agent.next_deadline_ms() < self._awaited_ms:
+            self._wake.set()
+
+    @property
+    def clock(self) -> Clock:
+        """The clock it runs on."""
+        return self._clock
 
     def _on_sample(self, sample: Sample) -> None:
         self._carry_out(lambda: self.agent.on_sample(sample, self._clock.now_ms()))
@@ -124,7 +143,7 @@ class Running:
         while True:
             self._wake.clear()
             now_ms = self._clock.now_ms()
-            due_ms = self.agent.next_deadline_ms()
+            due_ms = self._awaited_ms = self.agent.next_deadline_ms()
             if now_ms >= due_ms:
                 self._carry_out(lambda: self.agent.on_deadline(self._clock.now_ms()))
                 stuck = self.agent.next_deadline_ms() <= now_ms

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from contracts.interval import INTERVAL_S
 from contracts.messages import SettlementReading
 from contracts.topics import Leaf, parse_topic
-from edge_agent.metering import REWIND_INTERVALS
+from edge_agent.readings.metering import REWIND_INTERVALS
 from simulators.auditors.auditor import Findings, Opened, account_named
 from simulators.world_events import AgentStarted, HomeSaid, MeterShown, OperatorAlarmed, WorldEvent
 

@@ -14,6 +14,7 @@ from contracts.messages import (
     Acknowledgement,
     AuctionRule,
     Bid,
+    GapRecord,
     Receipt,
     SettlementReading,
     StandingOrder,
@@ -64,6 +65,7 @@ class LedgerAuditor:
         self._promised_limits: dict[tuple[int, int], int] = {}
         self._readings: dict[bytes, SettlementReading] = {}
         self._named: dict[tuple[int, int, int], SettlementReading] = {}
+        self._gaps: set[tuple[int, int, int]] = set()
         self._acknowledged: dict[int, dict[int, int]] = {}
         self._used: dict[int, int] = {}
         self._accepted: list[tuple[int, Bid]] = []
@@ -108,6 +110,8 @@ class LedgerAuditor:
         elif isinstance(message, SettlementReading):
             self._readings[payload] = message
             self._named[message.account, message.epoch, message.sequence] = message
+        elif isinstance(message, GapRecord) and message.stream == Stream.SETTLEMENT:
+            self._gaps.add((message.account, message.epoch, message.first_sequence))
 
     def _promised(self, payload: bytes) -> None:
         envelope = self._open(payload)
@@ -121,7 +125,10 @@ class LedgerAuditor:
         elif isinstance(message, Receipt):
             self._promised_limits[message.account, message.version] = message.clears_at_s
         elif isinstance(message, Acknowledgement) and (message.stream, message.meter) == (Stream.SETTLEMENT, 0):
-            reading = self._named.get((message.account, message.epoch, message.first_sequence))
+            name = (message.account, message.epoch, message.first_sequence)
+            reading = self._named.get(name)
+            if reading is None and name in self._gaps:
+                return
             if reading is None:
                 self._findings.add(f"an acknowledgement of what account {message.account} never said")
             else:

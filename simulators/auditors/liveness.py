@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from contracts.interval import INTERVAL_S
 from contracts.messages import Acknowledgement, Bid, SettlementReading, Stream
 from contracts.topics import Leaf, parse_topic
-from edge_agent.frame import FrameKind
+from edge_agent.delivery.frame import FrameKind
 from simulators.auditors.auditor import Findings, Opened
 from simulators.world_events import AgentAlarmed, AgentStarted, HomeSaid, OperatorAlarmed, OperatorSaid, WorldEvent
 

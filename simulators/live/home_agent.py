@@ -18,8 +18,8 @@ from contracts.units import PRICE_TICK_MICRO_PER_KWH
 from coordinator.config import MarketConfig
 from coordinator.shell.clock import ScaledClock
 from edge_agent.config import AgentConfig, agent_config_from_toml
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Counters
-from edge_agent.outbox import Outbox
 from edge_agent.shell.clock import clock_of
 from edge_agent.shell.key_store import read_key, write_key
 from edge_agent.shell.runtime import run_agent

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from device_profiles.codec import encode, encode_number
 from device_profiles.profile import Profile, RegisterImage, Step, WritePoint
@@ -21,6 +22,8 @@ __all__ = ["OnWrite", "ReadValues", "SimulatedDevice", "WriteRefusedError"]
 
 ReadValues = Callable[[], dict[str, int]]
 OnWrite = Callable[[str, int], None]
+_GAP = 125
+"""No request is longer, so no reader ever reads through a wider gap."""
 
 
 class WriteRefusedError(Exception):
@@ -44,6 +47,9 @@ class SimulatedDevice:
         self._read_values = read_values
         self._on_write = on_write
         self._written = RegisterImage()
+        self._shown = RegisterImage()
+        # What it decodes is what was written, also where a client can only read that back from elsewhere.
+        self._plain = replace(profile, writes=tuple(replace(write, shown=None) for write in profile.writes))
         self._delivered: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         for write in profile.writes:
@@ -66,6 +72,7 @@ class SimulatedDevice:
         for place in range(address, address + count):
             key = (function, place)
             word = self._written.get(key) if function == 3 else None
+            word = self._shown.get(key) if word is None else word
             word = live.get(key) if word is None else word
             found.append(self._empty.get(key, 0) if word is None else word)
         return found
@@ -96,9 +103,14 @@ class SimulatedDevice:
         """Reading through a gap works as the planner takes it to, through a hole it does not."""
         spans = [span for point in self.profile.points for span in point.spans]
         spans += [span for text in self.profile.texts for span in text.spans]
-        spans += [(3, address, 1) for address in self._writable]
+        spans += [*self.profile.probe_spans, *((3, address, 1) for address in self._writable)]
+        spans += [(code, address, 1) for code, address in self._shown]
         own = [(address, address + count) for code, address, count in spans if code == function]
-        found = set(range(min(own)[0], max(end for _, end in own))) if own else set()
+        found: set[int] = set()
+        reached = -_GAP
+        for start, end in sorted(own):
+            found.update(range(reached if start - reached < _GAP else start, end))
+            reached = max(reached, end)
         for hole in self.profile.bus.holes:
             if hole.function == function:
                 found.difference_update(range(hole.first, hole.last + 1))
@@ -107,11 +119,14 @@ class SimulatedDevice:
 
     @staticmethod
     def _registers_of(write: WritePoint) -> set[int]:
-        steps = [(s.address, s.type) for s in (*write.before, *write.enable)]
-        steps.append((write.address, write.type))
-        if write.watchdog is not None:
-            steps.append((write.watchdog.address, write.watchdog.type))
-        return {address + i for address, kind in steps for i in range(TYPES[kind].words)}
+        found: set[int] = set()
+        for way in _ways(write):
+            steps = [(s.address, s.type) for s in (*way.before, *way.enable)]
+            steps.append((way.address, way.type))
+            if way.watchdog is not None and way.watchdog.address is not None:
+                steps.append((way.watchdog.address, way.watchdog.type))
+            found |= {address + i for address, kind in steps for i in range(TYPES[kind].words)}
+        return found
 
     def _scales(self) -> RegisterImage:
         """Written words together with the scale factors the device shows at the moment."""
@@ -120,13 +135,14 @@ class SimulatedDevice:
     def _take(self, write: WritePoint) -> None:
         name = write.name
         shown = self._scales()
-        if not write_active(self.profile, name, shown):
+        if not write_active(self._plain, name, shown):
             self._drop(write)
             return
-        value = decode_write(self.profile, name, shown)
+        value = decode_write(self._plain, name, shown)
         if value is None or not write.minimum <= value <= write.maximum:
             raise WriteRefusedError(f"{name} of {value} is out of bounds", illegal_value=True)
-        self._arm(write, watchdog_seconds(self.profile, name, shown) or 0)
+        self._arm(write, watchdog_seconds(self._plain, name, shown) or 0)
+        self._show(write, value)
         if self._delivered.get(name) != value:
             self._delivered[name] = value
             if self._on_write is not None:
@@ -152,14 +168,30 @@ class SimulatedDevice:
         if self._on_write is not None:
             self._on_write(write.name, write.fallback)
 
+    def _show(self, write: WritePoint, value: int) -> None:
+        """Puts the set-point in force where the device shows it."""
+        if write.shown is not None:
+            words = encode_number(value, write.shown.type, write.scale, 0, write.sign, write.word_order)
+            self._shown.put(write.shown.function, write.shown.address, words)
+
     def _switch_off(self, write: WritePoint) -> None:
         """Registers as after power-up: fall-back value, no timer, not enabled."""
         resting = write.fallback if write.fallback is not None else max(write.minimum, min(0, write.maximum))
-        exponent = write.scale_exponent if write.scale_register is not None else 0
-        words = encode_number(resting, write.type, write.scale, exponent, write.sign, write.word_order)
-        self._written.put(3, write.address, words)
-        steps = [Step(s.address, s.type, s.release or 0) for s in (*write.before, *write.enable)]
-        if write.watchdog is not None:
-            steps.append(Step(write.watchdog.address, write.watchdog.type, 0))
-        for step in steps:
-            self._written.put(3, step.address, encode_number(step.value, step.type, (1, 1), 0, 1, write.word_order))
+        self._show(write, resting)
+        for way in _ways(write):
+            exponent = way.scale_exponent if way.scale_register is not None else 0
+            # What a share refers to is not known at power-up; below zero there is a register of its own.
+            value = 0 if way.of is not None or way is not write else resting
+            words = encode_number(value, way.type, way.scale, exponent, way.sign, way.word_order)
+            self._written.put(3, way.address, words)
+            steps = [Step(s.address, s.type, s.release or 0) for s in (*way.before, *way.enable)]
+            if way.watchdog is not None and way.watchdog.address is not None:
+                steps.append(Step(way.watchdog.address, way.watchdog.type, 0))
+            for step in steps:
+                words = encode_number(step.value, step.type, (1, 1), 0, 1, way.word_order)
+                self._written.put(3, step.address, words)
+
+
+def _ways(write: WritePoint) -> list[WritePoint]:
+    """The set-point, and where a negative one goes."""
+    return [write] if write.below_zero is None else [write, write.below_zero]

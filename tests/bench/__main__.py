@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bench.figure import print_json, print_table
 
-NOT_AREAS = {"__init__", "__main__", "figure"}
+NOT_AREAS = {"__init__", "__main__", "figure", "crowd"}
 
 
 def areas() -> list[str]:

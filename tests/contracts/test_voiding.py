@@ -105,7 +105,6 @@ def test_only_the_four_challenges_may_void(grown: ChainHistory) -> None:
 
 def test_cash_leaves_by_final_balances_also_while_halted(grown: ChainHistory) -> None:
     chain = grown.chain
-    owner = chain.web3.eth.accounts[2]
     for account in range(ACCOUNTS + 1):
         chain.send(chain.settlement, "deposit", account, 1_000 * NANO)
     honest = grown.post_next()
@@ -114,18 +113,19 @@ def test_cash_leaves_by_final_balances_also_while_halted(grown: ChainHistory) ->
     chain.tell(call)
     assert chain.ask(chain.settlement, "halted")
     chain.finalise(honest.posted)
-    balance = honest.balance(2)
+    account = next(number for number in range(1, ACCOUNTS + 1) if honest.balance(number).leaf is not None)
+    owner, balance = chain.web3.eth.accounts[account], honest.balance(account)
     assert balance.leaf is not None
     cash = 1_000 * NANO + balance.leaf.cumulative_nano - balance.leaf.reserved_nano
     with pytest.raises(RefusedError, match="ExceedsCash"):
-        chain.tell(withdraw(2, cash + 1, balance), sender=owner)
+        chain.tell(withdraw(account, cash + 1, balance), sender=owner)
     with pytest.raises(RefusedError, match="NotAuthorised"):
-        chain.tell(withdraw(2, 1, balance))
+        chain.tell(withdraw(account, 1, balance))
     had = chain.ask(chain.token, "balanceOf", owner)
-    chain.tell(withdraw(2, cash, balance), sender=owner)
+    chain.tell(withdraw(account, cash, balance), sender=owner)
     assert chain.ask(chain.token, "balanceOf", owner) - had == cash
     with pytest.raises(RefusedError, match="ExceedsCash"):
-        chain.tell(withdraw(2, 1, balance), sender=owner)
+        chain.tell(withdraw(account, 1, balance), sender=owner)
 
 
 def refusals(chain: Chain, told: list[tuple[Call, str]]) -> None:

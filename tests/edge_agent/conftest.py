@@ -40,9 +40,9 @@ from edge_agent.config import (
     MeterConfig,
     TelemetryConfig,
 )
+from edge_agent.delivery.frame import FrameKind
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Counters, Effect, Publish, Sample
-from edge_agent.frame import FrameKind
-from edge_agent.outbox import Outbox
 from edge_agent.shell.lease_file import LeaseFile
 from edge_agent.shell.runtime import load_profiles
 

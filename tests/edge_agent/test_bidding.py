@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from contracts.interval import STREET_CALENDAR, Product, interval_of, interval_start_s
 from contracts.messages import Bid, Side
 from contracts.units import PRICE_TICK_MICRO_PER_KWH
-from edge_agent.bidding import TOLERANCE_WH, Bidding
 from edge_agent.config import BiddingConfig
 from edge_agent.effects import Counters
-from edge_agent.forecast import NetForecast
-from edge_agent.proofs import Position, Proofs
+from edge_agent.market.bidding import TOLERANCE_WH, Bidding
+from edge_agent.market.forecast import NetForecast
+from edge_agent.market.proofs import Position, Proofs
 from tests.edge_agent.conftest import ada_config
 
 NOW = 2_000_000

@@ -123,7 +123,7 @@ def test_the_commands_say_what_they_find_and_end_with_the_agreed_codes(tmp_path:
     assert agent("profile", "check", "nonsense", folder=tmp_path).returncode == 1
     assert "ms of bus time" in agent("profile", "plan", "eastron_sdm630", folder=tmp_path).stdout
     doctor = agent("doctor", "-c", "agent.toml", folder=tmp_path)
-    assert doctor.returncode == 1 and "BAD  broker" in doctor.stdout and "ok   key" in doctor.stdout
+    assert doctor.returncode == 1 and "fail broker" in doctor.stdout and "ok   key" in doctor.stdout
     (tmp_path / "key").chmod(0o644)
     loose = agent("run", "-c", "agent.toml", folder=tmp_path)
     assert loose.returncode == 78 and "chmod 600" in loose.stderr

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from contracts.interval import INTERVAL_S, interval_start_s
 from contracts.messages import Acknowledgement, Bid, Receipt, StandingOrder, Stream
 from contracts.topics import DOWNWARD, Leaf, topic
+from edge_agent.delivery.frame import FrameKind
 from edge_agent.effects import Publish
-from edge_agent.frame import FrameKind
 from tests.edge_agent.conftest import ADA, ADA_KEY, CY_KEY, Home
 
 START_MS = interval_start_s(2_000_000) * 1000

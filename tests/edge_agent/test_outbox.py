@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-import edge_agent.outbox as outbox_module
+import edge_agent.delivery.outbox as outbox_module
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S, interval_start_s
 from contracts.messages import GapReason, GapRecord, Stream, TelemetryBatch
+from edge_agent.delivery.frame import Frame, FrameKind
+from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Alarm, Counters
-from edge_agent.frame import Frame, FrameKind
-from edge_agent.outbox import Outbox
 from tests.edge_agent.conftest import Home, reply_to
 
 START_MS = interval_start_s(2_000_000) * 1000
@@ -87,9 +87,9 @@ def test_damage_that_shows_only_while_running_is_set_aside_too(tmp_path: Path) -
     counters = Counters()
     outbox = Outbox(tmp_path / "o.db", counters)
     outbox.put([frame(n) for n in range(2_000)], durable=True)
-    assert outbox._connection is not None
-    outbox._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    outbox._connection.execute("PRAGMA cache_size=1")
+    assert outbox.file.connection is not None
+    outbox.file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    outbox.file.connection.execute("PRAGMA cache_size=1")
     with (tmp_path / "o.db").open("r+b") as file:
         file.seek(8_192)
         file.write(b"\xff" * 150_000)
@@ -102,16 +102,16 @@ def test_damage_that_shows_only_while_running_is_set_aside_too(tmp_path: Path) -
 def test_a_disk_that_takes_nothing_is_an_alarm_and_readings_go_out_from_memory(tmp_path: Path) -> None:
     home = Home(tmp_path, synchronised_ms=START_MS)
     home.sample(START_MS, import_wh=1, export_wh=1)
-    assert home.outbox._connection is not None
-    home.outbox._connection.execute("PRAGMA max_page_count=1")  # SQLITE_FULL on the next page
-    home.outbox._connection.execute("PRAGMA query_only=1")
+    assert home.outbox.file.connection is not None
+    home.outbox.file.connection.execute("PRAGMA max_page_count=1")  # SQLITE_FULL on the next page
+    home.outbox.file.connection.execute("PRAGMA query_only=1")
     effects = []
     for place in range(1, 5):
         effects += home.sample(START_MS + place * INTERVAL_S * 1000, import_wh=1 + place, export_wh=1)
     assert [r.import_wh for r in home.readings()] == [1, 2, 3, 4, 5]
     assert home.outbox.stat()["unsaved"] >= 4 and any(isinstance(e, Alarm) and e.code == "store" for e in effects)
-    home.outbox._connection.execute("PRAGMA query_only=0")
-    home.outbox._connection.execute("PRAGMA max_page_count=1000000")
+    home.outbox.file.connection.execute("PRAGMA query_only=0")
+    home.outbox.file.connection.execute("PRAGMA max_page_count=1000000")
     for minutes in (1, 2):
         home.agent.on_deadline(START_MS + (5 * INTERVAL_S + 60 * minutes) * 1000)
     assert home.outbox.stat()["unsaved"] == 0
@@ -121,9 +121,9 @@ def test_a_disk_that_takes_nothing_is_an_alarm_and_readings_go_out_from_memory(t
 def test_a_real_full_database_is_survived(tmp_path: Path) -> None:
     counters = Counters()
     outbox = Outbox(tmp_path / "o.db", counters)
-    assert outbox._connection is not None
-    pages = outbox._connection.execute("PRAGMA page_count").fetchone()[0]
-    outbox._connection.execute(f"PRAGMA max_page_count={pages}")
+    assert outbox.file.connection is not None
+    pages = outbox.file.connection.execute("PRAGMA page_count").fetchone()[0]
+    outbox.file.connection.execute(f"PRAGMA max_page_count={pages}")
     outbox.put([frame(n, payload=bytes(5_000)) for n in range(5)], durable=True)
     assert counters["store_failed"] == 1 and outbox.complaints
     assert len(outbox.pending(FrameKind.SETTLEMENT, 10, newest=False)) == 5
@@ -153,13 +153,13 @@ def test_memory_is_bounded_while_the_disk_takes_nothing_and_settlement_stays_lon
 def test_settlement_is_fsynced_and_telemetry_is_not(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "o.db", Counters())
     seen: list[str] = []
-    assert outbox._connection is not None
-    outbox._connection.set_trace_callback(lambda sql: seen.append(sql) if "synchronous" in sql else None)
+    assert outbox.file.connection is not None
+    outbox.file.connection.set_trace_callback(lambda sql: seen.append(sql) if "synchronous" in sql else None)
     outbox.put([frame(1)], durable=True)
     outbox.stage([frame(1, FrameKind.TELEMETRY)])
     outbox.retry()
     assert seen == ["PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"]
-    mode = outbox._connection.execute("PRAGMA journal_mode").fetchone()[0]
+    mode = outbox.file.connection.execute("PRAGMA journal_mode").fetchone()[0]
     assert mode == "wal"
 
 

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,11 +14,12 @@ from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S, interval_start_s
 from contracts.messages import ClockStatus, ReadingFlag, SettlementReading, TelemetryBatch
 from contracts.telemetry import open_batch
+from edge_agent.config import MeterConfig
+from edge_agent.delivery.frame import FrameKind
 from edge_agent.effects import Sample
-from edge_agent.frame import FrameKind
-from edge_agent.metering import REWIND_INTERVALS
-from edge_agent.quality import PATIENCE_MS, Baseline, CounterGuard, StuckGuard, plausible
-from tests.edge_agent.conftest import Home
+from edge_agent.readings.metering import REWIND_INTERVALS
+from edge_agent.readings.quality import PATIENCE_MS, Baseline, CounterGuard, StuckGuard, plausible
+from tests.edge_agent.conftest import Home, ada_config
 
 START_S = interval_start_s(2_000_000)
 START_MS = START_S * 1000
@@ -129,6 +131,15 @@ def test_a_meter_without_an_export_register_has_no_settlement_reading(tmp_path: 
     assert home.counters["settlement_register_absent"] == 1
 
 
+def test_a_one_way_meter_settles_with_an_export_register_of_nought(tmp_path: Path) -> None:
+    meter = MeterConfig(0, "main", "eastron_sdm630", "127.0.0.1", one_way=True)
+    home = Home(tmp_path, ada_config(tmp_path, (meter,)), synchronised_ms=START_MS)
+    home.sample(START_MS + 1_000, import_wh=100)
+    home.sample(START_MS + 600_000, power_w=40)
+    home.sample(START_MS + INTERVAL_S * 1000 + 1_000, import_wh=150)
+    assert [(r.import_wh, r.export_wh) for r in home.readings()] == [(100, 0), (150, 0)]
+
+
 def test_an_unsynchronised_clock_measures_and_signs_nothing_until_its_step_is_known(tmp_path: Path) -> None:
     home = Home(tmp_path)
     boot_ms = 86_400_000  # 2 January 1970
@@ -203,11 +214,72 @@ def test_a_single_zero_changes_nothing() -> None:
     assert guard.judge(9_000_001, 2_000, 1 << 32, False) == ReadingFlag.NONE
 
 
-def test_after_a_restart_a_week_of_energy_is_plausible_and_a_terawatt_hour_is_not() -> None:
+def test_after_a_restart_a_week_of_energy_is_confirmed_by_a_second_sample_and_a_terawatt_hour_never_is() -> None:
     week = CounterGuard(11_000, Baseline(9_000_000, 0, None))
-    assert week.judge(9_700_000, 1_000, None, False) == ReadingFlag.NONE
+    assert week.judge(9_700_000, 1_000, None, False) == ReadingFlag.HELD
+    assert week.judge(9_700_001, 2_000, None, False) == ReadingFlag.NONE
+    assert week.baseline is not None and week.baseline.register == 9_700_001
     glitch = CounterGuard(11_000, Baseline(9_000_000, 0, None))
-    assert glitch.judge(10**12, 1_000, None, False) & ReadingFlag.IMPLAUSIBLE
+    for second in range(1, 800):
+        assert glitch.judge(10**12, second * 1_000, None, False) & ReadingFlag.IMPLAUSIBLE
+
+
+def test_after_a_restart_a_small_advance_is_believed_at_once() -> None:
+    guard = CounterGuard(11_000, Baseline(9_000_000, 0, None))
+    assert guard.judge(9_000_080, 1_000, None, False) == ReadingFlag.NONE
+
+
+@pytest.mark.parametrize("away_ms", [None, 86_400_000])
+@given(
+    spike=st.integers(0, 95_000_000),
+    place=st.integers(0, 3),
+    poll_s=st.sampled_from([1, 10, 60]),
+    modulus=st.sampled_from([None, 10**7, 10**8, 1 << 32]),
+)
+def test_one_spike_after_a_restart_or_a_long_silence_never_moves_a_register(
+    away_ms: int | None, spike: int, place: int, poll_s: int, modulus: int | None
+) -> None:
+    true_wh = 6_000_000
+    began_ms = 10**9
+    guard = CounterGuard(11_000, Baseline(true_wh, 0, None if away_ms is None else began_ms - away_ms))
+    true_wh += 3_000
+    for number in range(8):
+        true_wh += poll_s
+        raw = spike if number == place and abs(spike - true_wh) > 5_000 else true_wh
+        guard.judge(raw, began_ms + number * poll_s * 1_000, modulus, False)
+        assert guard.baseline is not None and guard.baseline.register <= true_wh
+    assert guard.baseline is not None and guard.baseline.register == true_wh
+
+
+def test_a_meter_that_reboots_with_the_agent_and_shows_zeros_has_not_rolled_over() -> None:
+    guard = CounterGuard(11_000, Baseline(60_000_000, 0, None))
+    for second in range(1, 5):
+        assert guard.judge(0, second * 1_000, 10**8, False) & ReadingFlag.HELD
+    guard.judge(60_000_500, 5_000, 10**8, False)
+    guard.judge(60_000_500, 6_000, 10**8, False)
+    assert guard.baseline is not None and guard.baseline.register == 60_000_500
+
+
+def test_a_roll_over_while_the_agent_was_off_keeps_its_energy() -> None:
+    guard = CounterGuard(11_000, Baseline(99_999_000, 0, None))
+    assert guard.judge(700, 1_000, 10**8, False) == ReadingFlag.HELD
+    assert guard.judge(701, 2_000, 10**8, False) == ReadingFlag.ROLLED_OVER
+    assert guard.baseline is not None and guard.baseline.register == 100_000_701
+
+
+def test_a_spike_in_the_first_sample_after_a_crash_is_not_signed_and_the_second_good_one_is(tmp_path: Path) -> None:
+    home = Home(tmp_path, synchronised_ms=START_MS)
+    home.sample(START_MS + 1_000, import_wh=1_000_000, export_wh=5)
+    home.outbox.close()
+    later_ms = START_MS + 2 * INTERVAL_S * 1000
+    again = Home(tmp_path, synchronised_ms=later_ms)
+    again.sample(later_ms, import_wh=1_040_000, export_wh=5)  # 160 kW for a quarter of an hour
+    again.sample(later_ms + 1_000, import_wh=1_000_500, export_wh=5)
+    assert len(again.readings()) == 1, "nothing is signed before it is confirmed"
+    again.sample(later_ms + 2_000, import_wh=1_000_501, export_wh=5)
+    assert again.readings()[-1].import_wh == 1_000_501
+    assert not again.readings()[-1].flags & ReadingFlag.HELD
+    assert again.counters["flag_held"] == 2
 
 
 def test_a_counter_that_stands_still_under_load_is_stuck() -> None:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from contracts.eip712 import Message
 from contracts.interval import INTERVAL_S, interval_start_s
 from contracts.messages import SettlementReading, TelemetryBatch
+from edge_agent.delivery.frame import FrameKind
+from edge_agent.delivery.outbox import Outbox
+from edge_agent.delivery.sequence import LEASE, Leases, Mark, Sequences
 from edge_agent.effects import Counters
-from edge_agent.frame import FrameKind
-from edge_agent.outbox import Outbox
-from edge_agent.sequence import LEASE, Leases, Mark, Sequences
 from edge_agent.shell.lease_file import LeaseFile
 from tests.edge_agent.conftest import Home
 
@@ -74,8 +74,8 @@ def test_crashes_and_restored_databases_never_sign_one_identity_twice(story: lis
             elif step == "backup":
                 copy_store(folder, backup)
             else:
-                if home.outbox._connection is not None:
-                    home.outbox._connection.close()  # the process is gone; nothing is flushed
+                if home.outbox.file.connection is not None:
+                    home.outbox.file.connection.close()  # the process is gone; nothing is flushed
                 if step == "restore" and backup.exists():
                     for old in folder.glob("outbox.db*"):
                         old.unlink()

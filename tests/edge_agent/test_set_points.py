@@ -13,8 +13,8 @@ from contracts.messages import ClockStatus, SetPoint, SetPointKind, SetPointOutc
 from contracts.topics import Leaf
 from device_profiles.profile import load_profile
 from edge_agent.config import LimitsConfig, MeterConfig
-from edge_agent.control import LOCK_MS, TRANSITIONS, Control, Device, Mode, Turn
 from edge_agent.effects import Alarm, Counters, Effect, WriteDevice, WriteResult
+from edge_agent.steering.control import LOCK_MS, TRANSITIONS, Control, Device, Mode, Turn
 from tests.edge_agent.conftest import ADA, CY_KEY, Home, ada_config, reports_in
 
 NOW_S = interval_start_s(2_000_000)
@@ -118,11 +118,11 @@ def test_the_sequence_is_durable_before_the_write(tmp_path: Path) -> None:
 
 def test_a_set_point_that_cannot_be_stored_is_not_written(tmp_path: Path) -> None:
     home = steered_home(tmp_path)
-    assert home.outbox._connection is not None
-    home.outbox._connection.execute("PRAGMA query_only=1")
+    assert home.outbox.file.connection is not None
+    home.outbox.file.connection.execute("PRAGMA query_only=1")
     effects = home.tell(Leaf.SETPOINT, order(5), NOW_MS)
     assert not writes(effects) and home.counters["setpoint_not_stored"] == 1
-    home.outbox._connection.execute("PRAGMA query_only=0")
+    home.outbox.file.connection.execute("PRAGMA query_only=0")
     assert writes(home.tell(Leaf.SETPOINT, order(5), NOW_MS))
 
 

@@ -12,10 +12,10 @@ from coordinator.effects import Publish as OperatorPublish
 from coordinator.ingest import Admitted, Refusal
 from coordinator.store.readings import Novelty
 from edge_agent.agent import Agent
+from edge_agent.delivery.frame import Frame
+from edge_agent.delivery.sequence import Leases
 from edge_agent.effects import Effect, Publish
-from edge_agent.frame import Frame
-from edge_agent.quality import Baseline, CounterGuard
-from edge_agent.sequence import Leases
+from edge_agent.readings.quality import Baseline, CounterGuard
 from simulators.world import Planted
 
 

@@ -1,0 +1,1 @@
+"""What the home expects, bids and checks."""

@@ -1,0 +1,199 @@
+"""What a set-point would do, without doing it: the agent's own checks, and the words it would write.
+
+    "device=roof,kind=export_limit,power_w=2500" -> Wanted -> poll of the device -> refusal | register and words
+
+Reads the device (its scale factors and, for SunSpec, where its models lie) and the store, and writes to neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.eip712 import LocalValueError
+from contracts.messages import ClockStatus, SetPoint, SetPointKind
+from device_profiles.codec import LocalCodecError
+from device_profiles.profile import load_profile
+from device_profiles.read_plan import LocalPlanError
+from device_profiles.sunspec import RemoteSunSpecError
+from device_profiles.write_codec import encode_write
+from edge_agent.config import AgentConfig, MeterConfig
+from edge_agent.delivery.store_file import RemoteStoreError, stored_rows
+from edge_agent.effects import Sample, WriteResult
+from edge_agent.shell.bus import RemoteBusError
+from edge_agent.shell.clock import Clock, clock_of
+from edge_agent.shell.modbus import BusTask
+from edge_agent.steering.actuator import WATCHDOG_S
+from edge_agent.steering.set_point_rules import Circumstances, refusal_of, value_for, write_for
+
+ASK_S = 20.0
+"""A device that has said nothing by then is not there; the longest walk over SunSpec models takes a few seconds."""
+VALID_S = 60
+_KEYS = frozenset(("device", "kind", "power_w", "valid_s", "age_s", "term", "sequence"))
+_KINDS = {kind.name.lower(): kind for kind in SetPointKind}
+
+
+class LocalTextError(Exception):
+    """A set-point that cannot be read from what was typed."""
+
+
+class RemoteSilenceError(Exception):
+    """The device does not answer as it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A set-point as it was typed; ``power_w`` None where it was no finite number."""
+
+    device: str
+    kind: SetPointKind
+    power_w: int | None
+    valid_s: int = VALID_S
+    age_s: int = 0
+    term: int | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What would become of it: a refusal by its name, or what would be written, line by line."""
+
+    refusal: str | None
+    lines: tuple[str, ...] = ()
+
+
+def wanted_from(text: str) -> Wanted:
+    """From ``key=value,key=value`` or a JSON object. Raises LocalTextError."""
+    rows = _rows(text)
+    unknown = sorted(set(rows) - _KEYS)
+    if unknown:
+        raise LocalTextError(f"unknown key {unknown[0]!r}; there are: {', '.join(sorted(_KEYS))}")
+    missing = [key for key in ("device", "kind", "power_w") if key not in rows]
+    if missing:
+        raise LocalTextError(f"{missing[0]} is missing")
+    kind = _KINDS.get(str(rows["kind"]).lower())
+    if kind is None:
+        raise LocalTextError(f"kind is {rows['kind']!r}, allowed is one of {', '.join(_KINDS)}")
+    numbers = {key: _whole(key, rows[key]) for key in ("valid_s", "age_s", "term", "sequence") if key in rows}
+    if any(value is None or value < 0 for value in numbers.values()):
+        raise LocalTextError("valid_s, age_s, term and sequence are whole numbers from 0")
+    return Wanted(
+        str(rows["device"]), kind, _whole("power_w", rows["power_w"]), numbers.get("valid_s") or VALID_S,
+        numbers.get("age_s") or 0, numbers.get("term"), numbers.get("sequence"),
+    )  # fmt: skip
+
+
+def _rows(text: str) -> dict[str, Any]:
+    if text.lstrip().startswith("{"):
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise LocalTextError(f"not JSON: {error}") from error
+        return dict(rows)
+    pairs = [part.partition("=") for part in text.split(",")]
+    if any(not separator for _, separator, _ in pairs):
+        raise LocalTextError("a set-point is key=value,key=value or a JSON object")
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _whole(key: str, value: object) -> int | None:
+    """A whole number; None for one that is not finite. Raises LocalTextError for anything else."""
+    try:
+        return int(str(value))
+    except ValueError:
+        pass
+    try:
+        number = float(str(value))
+    except ValueError:
+        raise LocalTextError(f"{key} is {value!r}, which is no number") from None
+    if not math.isfinite(number):
+        return None
+    if not number.is_integer():
+        raise LocalTextError(f"{key} is {value!r}, which is not whole")
+    return int(number)
+
+
+def rehearsed(config: AgentConfig, wanted: Wanted) -> Rehearsed:
+    """`rehearse` to its end."""
+    return asyncio.run(rehearse(config, wanted))
+
+
+async def rehearse(config: AgentConfig, wanted: Wanted) -> Rehearsed:
+    """What the agent would do with it now. Raises RemoteSilenceError for a device that does not answer."""
+    if wanted.power_w is None:
+        return Rehearsed("NON_FINITE")
+    meter = next((m for m in config.meters if wanted.device in (m.name, str(m.number))), None)
+    if meter is None or not meter.is_modbus:
+        return Rehearsed("NO_SUCH_DEVICE")
+    clock = clock_of(config.clock)
+    known = clock.check()[0] == ClockStatus.SYNCHRONISED
+    newest = _newest(config, meter)
+    term = newest[0] if wanted.term is None else wanted.term
+    sequence = newest[1] + 1 if wanted.sequence is None else wanted.sequence
+    issued_s = clock.now_ms() // 1000 - wanted.age_s
+    try:
+        order = SetPoint(
+            config.home.account, meter.number, int(wanted.kind), max(term, 0), max(sequence, 0), issued_s,
+            issued_s + wanted.valid_s, wanted.power_w,
+        )  # fmt: skip
+    except LocalValueError as error:
+        return Rehearsed("OUT_OF_RANGE", (str(error),))
+    bus = BusTask([(meter, load_profile(meter.profile))], clock, _ignore_sample, _ignore_write)
+    try:
+        return await asyncio.wait_for(_asked(config, meter, order, bus, clock, known, newest), ASK_S)
+    except (RemoteBusError, RemoteSunSpecError, LocalPlanError, ValueError) as error:
+        raise RemoteSilenceError(f"{meter.name}: {error}") from error
+    except TimeoutError as error:
+        raise RemoteSilenceError(f"{meter.name}: no answer within {ASK_S:g} s") from error
+    finally:
+        bus.close()
+
+
+async def _asked(
+    config: AgentConfig, meter: MeterConfig, order: SetPoint, bus: BusTask, clock: Clock, known: bool,
+    newest: tuple[int, int],
+) -> Rehearsed:  # fmt: skip
+    unit = bus.unit(meter.name)
+    sample = await bus.sample(unit)
+    values = sample.values or {}
+    met = Circumstances(clock.now_ms(), True, known, newest)
+    refusal = refusal_of(order, unit.profile, config, meter.name, values, met)
+    write = write_for(order.kind, unit.profile)
+    if refusal is not None or write is None:
+        return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
+    value = value_for(order, write, config.limits, config.battery_of(meter.name), values)
+    assert value is not None  # refusal_of asked the same
+    remaining_s = max(1, order.valid_until_s - clock.now_ms() // 1000)
+    watchdog_s = None if write.watchdog is None else min(WATCHDOG_S, write.watchdog.seconds, remaining_s)
+    try:
+        requests = encode_write(unit.profile, write.name, value, await bus.registers(unit, write.name), watchdog_s)
+    except LocalCodecError as error:
+        return Rehearsed("OUT_OF_RANGE", (str(error),))
+    said = f"{meter.name}: {write.name} = {value}"
+    said += f", watchdog {watchdog_s} s" if watchdog_s is not None else ", no watchdog in the device"
+    if write.ramp_per_s is not None and write.storage != "flash":
+        said += f", in steps of at most {write.ramp_per_s} a second"
+    said += ", one of the day's writes to flash" if write.storage == "flash" else ""
+    words = (f"register {address}: {' '.join(f'0x{word:04X}' for word in words)}" for address, words in requests)
+    return Rehearsed(None, (said, *words))
+
+
+def _newest(config: AgentConfig, meter: MeterConfig) -> tuple[int, int]:
+    """The newest order the agent has obeyed, as its store says."""
+    try:
+        rows = stored_rows(config.store, f"SELECT value FROM memory WHERE name = 'control/{meter.number}'")
+        term, sequence, *_ = json.loads(rows[0][0])
+        return int(term), int(sequence)
+    except (RemoteStoreError, IndexError, ValueError, TypeError):
+        return -1, -1
+
+
+def _ignore_sample(_: Sample) -> None:
+    """It asks by itself."""
+
+
+def _ignore_write(_: WriteResult) -> None:
+    """It writes nothing."""

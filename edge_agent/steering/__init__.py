@@ -1,0 +1,1 @@
+"""Who governs the devices: commands, local droop, breaker, plan; later ones only narrow."""
