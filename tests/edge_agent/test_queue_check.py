@@ -116,5 +116,7 @@ def test_the_command_ends_with_1_where_something_is_wrong_and_69_without_a_datab
     assert good.exit_code == 0 and good.stdout.endswith("ok\n") and "64…65" in good.stdout
     moved(tmp_path)
     assert CliRunner().invoke(app, arguments).exit_code == 1
+    for beside in ("outbox.db-wal", "outbox.db-shm"):  # still there where the home's own connection is
+        (tmp_path / beside).unlink(missing_ok=True)
     (tmp_path / "outbox.db").write_bytes(b"noise" * 2_000)
     assert CliRunner().invoke(app, arguments).exit_code == 69

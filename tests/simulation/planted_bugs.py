@@ -14,7 +14,6 @@ from coordinator.store.readings import Novelty
 from edge_agent.agent import Agent
 from edge_agent.delivery.frame import Frame
 from edge_agent.delivery.sequence import Leases
-from edge_agent.effects import Effect, Publish
 from edge_agent.readings.quality import Baseline, CounterGuard
 from simulators.world import Planted
 
@@ -24,12 +23,15 @@ class NeverResends(Agent):
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
-        self._once: set[int] = set()
+        replay, once = self._uplink._replay, set[int]()
+        honest = replay.due
 
-    def _send(self, now_ms: int) -> list[Effect]:
-        due = [frame for frame in self._replay.due(now_ms) if frame.id not in self._once]
-        self._once |= {frame.id for frame in due}
-        return [Publish(self._topic_of(frame), frame.payload) for frame in due]
+        def due(now_ms: int) -> list[Frame]:
+            fresh = [frame for frame in honest(now_ms) if frame.id not in once]
+            once.update(frame.id for frame in fresh)
+            return fresh
+
+        replay.due = due  # type: ignore[method-assign]
 
 
 class ForgetsTheSequence(Agent):
@@ -44,10 +46,17 @@ class ForgetsTheSequence(Agent):
 class TakesThePubackForAReceipt(Agent):
     """Forgets a frame as soon as the broker has it."""
 
-    def _send(self, now_ms: int) -> list[Effect]:
-        due: list[Frame] = self._replay.due(now_ms)
-        self._outbox.remove(due)
-        return [Publish(self._topic_of(frame), frame.payload) for frame in due]
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        replay, outbox = self._uplink._replay, self._outbox
+        honest = replay.due
+
+        def due(now_ms: int) -> list[Frame]:
+            sent = honest(now_ms)
+            outbox.remove(sent)
+            return sent
+
+        replay.due = due  # type: ignore[method-assign]
 
 
 class _TrustingGuard(CounterGuard):
