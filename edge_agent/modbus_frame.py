@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from firmware_bridge.checksum import crc16_modbus
+
 READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
 READ_LIMIT, WRITE_LIMIT = 125, 123
 """Registers in one request, by the standard."""
@@ -27,25 +29,9 @@ class RemoteFrameError(Exception):
     """What came is no Modbus, or an answer of the wrong shape: the connection cannot be trusted any more."""
 
 
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for low in range(256):
-        crc = low
-        for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
-        table.append(crc)
-    return tuple(table)
-
-
-_CRC = _crc_table()
-
-
 def crc16(octets: bytes | bytearray | memoryview) -> bytes:
     """CRC-16/MODBUS (reflected 0x8005, from 0xFFFF), low byte first, as it stands behind a frame."""
-    crc = 0xFFFF
-    for octet in octets:
-        crc = crc >> 8 ^ _CRC[(crc ^ octet) & 0xFF]
-    return crc.to_bytes(2, "little")
+    return crc16_modbus(octets).to_bytes(2, "little")
 
 
 def words_of(payload: bytes) -> list[int]:

@@ -6,6 +6,7 @@ parametrised CRC algorithms (reveng): the check value is the checksum of the ASC
 | function       | polynomial | start      | final xor  | check      | used by                            |
 |----------------|------------|------------|------------|------------|------------------------------------|
 | `crc16_arc`    | 8005       | 0000       | 0000       | BB3D       | DSMR/P1 from 4.0, in hex after `!` |
+| `crc16_modbus` | 8005       | FFFF       | 0000       | 4B37       | Modbus RTU                         |
 | `crc16_x25`    | 1021       | FFFF       | FFFF       | 906E       | SML messages and transport         |
 | `crc16_kermit` | 1021       | 0000       | 0000       | 2189       | SML of some older meters           |
 | `crc32c`       | 1EDC6F41   | FFFFFFFF   | FFFFFFFF   | E3069283   | own metering nodes                 |
@@ -17,7 +18,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import xor
 
-__all__ = ["bcc", "crc16_arc", "crc16_kermit", "crc16_x25", "crc32c"]
+__all__ = ["bcc", "crc16_arc", "crc16_kermit", "crc16_modbus", "crc16_x25", "crc32c"]
 
 
 def _table(reflected_polynomial: int) -> tuple[int, ...]:
@@ -34,7 +35,7 @@ _CCITT = _table(0x8408)
 _CASTAGNOLI = _table(0x82F63B78)
 
 
-def _reflected(octets: bytes, table: tuple[int, ...], state: int) -> int:
+def _reflected(octets: bytes | bytearray | memoryview, table: tuple[int, ...], state: int) -> int:
     for octet in octets:
         state = (state >> 8) ^ table[(state ^ octet) & 0xFF]
     return state
@@ -43,6 +44,11 @@ def _reflected(octets: bytes, table: tuple[int, ...], state: int) -> int:
 def crc16_arc(octets: bytes) -> int:
     """CRC-16/ARC, 16 bits."""
     return _reflected(octets, _ARC, 0)
+
+
+def crc16_modbus(octets: bytes | bytearray | memoryview) -> int:
+    """CRC-16/MODBUS, 16 bits."""
+    return _reflected(octets, _ARC, 0xFFFF)
 
 
 def crc16_x25(octets: bytes) -> int:

@@ -7,8 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from edge_agent.shell.clock import ScaledClock
 from edge_agent.shell.runtime import Running
 from simulators.live.modbus import MeterServer
 from tests.edge_agent.conftest import ADA, ADA_KEY, Operator, ada_config, eventually, start_broker, stop_broker
+from tests.edge_agent.telegram_home import running
 
 Runner = Callable[[Awaitable[None]], None]
 VIRTUAL_S = 1_750_000_000 // 86_400 * 86_400 + 3_600
@@ -63,20 +63,6 @@ class Street:
         """Both devices are gone."""
         await self.meter.stop()
         await self.battery.stop()
-
-
-@asynccontextmanager
-async def running(config: AgentConfig, clock: ScaledClock) -> AsyncIterator[Running]:
-    """Ada's agent while the block runs."""
-    stop = asyncio.Event()
-    agent = Running(config, clock, ADA_KEY)
-    task = asyncio.create_task(agent.run(stop))
-    try:
-        yield agent
-    finally:
-        stop.set()
-        await asyncio.wait_for(task, 10)
-        assert agent.counters.get("core_failed", 0) == 0 and agent.counters.get("part_restarted", 0) == 0
 
 
 async def day_at_the_broker(folder: Path, port: int) -> None:

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bridge.checksum import bcc, crc16_arc, crc16_kermit, crc16_x25, crc32c
+from firmware_bridge.checksum import bcc, crc16_arc, crc16_kermit, crc16_modbus, crc16_x25, crc32c
 
 # Name, polynomial, start and final exclusive or, not reflected, as in the catalogue of parametrised CRC algorithms.
 KINDS: list[tuple[Callable[[bytes], int], int, int, int, int, int]] = [
     (crc16_arc, 16, 0x8005, 0, 0, 0xBB3D),
+    (crc16_modbus, 16, 0x8005, 0xFFFF, 0, 0x4B37),
     (crc16_x25, 16, 0x1021, 0xFFFF, 0xFFFF, 0x906E),
     (crc16_kermit, 16, 0x1021, 0, 0, 0x2189),
     (crc32c, 32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, 0xE3069283),
