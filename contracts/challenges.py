@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from contracts.commitments import NO_COMMITMENTS, Commitment
+from contracts.commitments import NO_COMMITMENTS, Commitment, opening_of
 from contracts.evidence import (
     Call,
     PlacedAuction,
@@ -191,6 +191,12 @@ def commitment_structs(commitments: Sequence[Commitment]) -> list[Struct]:
     return [message_struct(c) for c in commitments]
 
 
+def opening_struct(commitments: Sequence[Commitment], product: int) -> Struct:
+    """``Opening``: what of the list shows the product."""
+    opening = opening_of(commitments, product)
+    return opening.heads, opening.chunk, commitment_structs(opening.entries)
+
+
 def _previous(previous: Header | None) -> Struct:
     return blank_struct(Header) if previous is None else message_struct(previous)
 
@@ -253,7 +259,8 @@ def challenge_commitment(
     slot: PlacedSlot,
 ) -> Call:
     """What a reserve holds for a product is not what its last round in this header leaves open."""
-    arguments = posted.struct(), account, balance.struct(), commitment_structs(commitments)
+    listed = opening_struct(commitments, last.auction.product if last.auction else 0)
+    arguments = posted.struct(), account, balance.struct(), listed
     return _meter("challengeCommitment", *arguments, last.struct(), after.struct(), slot.struct())
 
 
@@ -268,6 +275,8 @@ def challenge_carried_commitment(
     after: PlacedAuction,
 ) -> Call:
     """What a reserve holds for a product without a round in this header is not what it held before."""
-    lists = [part for placed, listed in (before, afterwards) for part in (placed.struct(), commitment_structs(listed))]
+    lists = [
+        part for placed, listed in (before, afterwards) for part in (placed.struct(), opening_struct(listed, product))
+    ]
     arguments = posted.struct(), _previous(previous), account, *lists, product, last.struct(), after.struct()
     return _meter("challengeCarriedCommitment", *arguments)

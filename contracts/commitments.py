@@ -1,14 +1,17 @@
 """What an account may still owe, product by product: the reserve, as a public function of its own slots.
 
     slot of the product's last round  →  Commitment (bid, position)  →  list by product  →  reserved_nano, list hash
+                                                         chunks of eight  →  heads (first product, hash)  ──┘
 
 A buyer owes his limit; a seller who does not deliver owes the import tariff less what he was to earn. A balance leaf
 carries the sum and the hash of the list, so that too little, too much, an entry that is missing and one that is made
-up are each refuted by the slot they should follow from, or by the list of the header before.
+up are each refuted by the slot they should follow from, or by the list of the header before. One product is shown, or
+shown to be absent, by the heads of all chunks and the one chunk in which it would stand.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +28,11 @@ COMMITMENTS_LIMIT = 64
 
 NO_COMMITMENTS = bytes(32)
 """Hash of the empty list."""
+
+CHUNK_LENGTH = 8
+"""Commitments under one head: with eight heads of eight the least is shown of a full list."""
+
+HEAD_BYTES = 8 + 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +104,40 @@ def listed(commitments: Iterable[Commitment]) -> tuple[Commitment, ...]:
     return tuple(sorted((c for c in commitments if c.bid_nano or c.interval_nano), key=lambda c: c.product))
 
 
+def chunks_of(commitments: Sequence[Commitment]) -> list[tuple[Commitment, ...]]:
+    """The list in pieces of eight; the last may be shorter."""
+    return [tuple(commitments[at : at + CHUNK_LENGTH]) for at in range(0, len(commitments), CHUNK_LENGTH)]
+
+
+def heads_of(commitments: Sequence[Commitment]) -> bytes:
+    """Of each chunk its first product, eight bytes, and the hash of its packed commitments, 32 bytes."""
+    return b"".join(
+        chunk[0].product.to_bytes(8, "big") + keccak(b"".join(c.pack() for c in chunk))
+        for chunk in chunks_of(commitments)
+    )
+
+
 def commitments_hash(commitments: Sequence[Commitment]) -> bytes:
-    """What a balance leaf carries for the list; zero for the empty one."""
-    return keccak(b"".join(c.pack() for c in commitments)) if commitments else NO_COMMITMENTS
+    """What a balance leaf carries for the list: the hash of its heads; zero for the empty one."""
+    return keccak(heads_of(commitments)) if commitments else NO_COMMITMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What of a list shows one product: all heads, and the commitments of the chunk at place ``chunk``."""
+
+    heads: bytes
+    chunk: int
+    entries: tuple[Commitment, ...]
+
+
+def opening_of(commitments: Sequence[Commitment], product: int) -> Opening:
+    """The opening that shows what a list by product holds for one, be it nothing."""
+    chunks = chunks_of(commitments)
+    if not chunks:
+        return Opening(b"", 0, ())
+    place = max(bisect_right(chunks, product, key=lambda chunk: chunk[0].product) - 1, 0)
+    return Opening(heads_of(commitments), place, chunks[place])
 
 
 def unpack_commitments(packed: bytes) -> tuple[Commitment, ...]:

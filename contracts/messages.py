@@ -114,6 +114,7 @@ class GapReason(IntEnum):
     BUDGET = 0
     CORRUPT_STORE = 1
     LEASE_SKIPPED = 2
+    ACKNOWLEDGED = 3
 
 
 def _check_account(account: int) -> None:
@@ -328,6 +329,27 @@ class GapRecord(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingRequest(Message):
+    """The operator misses readings of this range: the home sends what it holds and says of the rest why it is gone."""
+
+    SIGNED_BY: ClassVar[str] = "operator"
+
+    account: U32
+    meter: U16
+    stream: U8
+    epoch: U32
+    first_sequence: U64
+    last_sequence: U64
+    requested_at_s: U64
+
+    def check(self) -> None:
+        _check_account(self.account)
+        Stream(self.stream)
+        if self.last_sequence < self.first_sequence:
+            raise LocalValueError("a request asks for at least one reading")
+
+
+@dataclass(frozen=True, slots=True)
 class Auction(Message):
     """The published result of one round of one product. ``previous`` is the struct hash of the round before, or 0.
 
@@ -384,5 +406,6 @@ MESSAGES: tuple[type[Message], ...] = (
     GapRecord,
     Auction,
     Header,
+    ReadingRequest,
 )
 """Every message; the position is its kind number on the wire."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from contracts.commitments import Commitment, carried, commitment_of_number, commitments_hash, reserve_fault
+from contracts.eip712 import keccak
 from contracts.evidence import Lie
 from contracts.header_rules import balance_fault
 from contracts.interval import PRODUCT_LENGTHS, product_covering
@@ -107,13 +107,28 @@ def balance(court: Court, proof: Any, evidence: Any) -> tuple[Lie, int]:
     return Lie.BALANCE, numbered(balance_fault(*moved, metered, shown.leaf, header))
 
 
-def _listed(leaf: BalanceLeaf | None, structs: Sequence[Any]) -> dict[int, Commitment]:
-    """The first entry of each product. Raises Refused where the leaf commits to another list."""
+def _committed(leaf: BalanceLeaf | None) -> bytes:
+    return leaf.commitments_hash if leaf else bytes(32)
+
+
+def opened(leaf: BalanceLeaf | None, opening: Any, number: int) -> Commitment:
+    """What the list holds for the product. Raises Refused where the opening is not of the list, or of another part."""
+    heads, chunk, structs = opening
     entries = [read(Commitment, tuple(struct)) for struct in structs]
-    committed = leaf.commitments_hash if leaf else bytes(32)
-    if commitments_hash(entries) != committed:
+    told = [(int.from_bytes(heads[i : i + 8], "big"), heads[i + 8 : i + 40]) for i in range(0, len(heads), 40)]
+    if _committed(leaf) != (keccak(heads) if heads else bytes(32)) or len(heads) % 40:
         raise Refused("WrongEvidence")
-    return {entry.product: entry for entry in reversed(entries)}
+    if told:
+        products = [first for first, _ in told]
+        if chunk >= len(told) or not (chunk == 0 or products[chunk] <= number):
+            raise Refused("WrongEvidence")
+        if chunk + 1 < len(told) and products[chunk + 1] <= number:
+            raise Refused("WrongEvidence")
+        if told[chunk][1] != keccak(b"".join(entry.pack() for entry in entries)):
+            raise Refused("WrongEvidence")
+    elif chunk or entries:
+        raise Refused("WrongEvidence")
+    return next((entry for entry in entries if entry.product == number), Commitment(number, 0, 0))
 
 
 @ruling("challengeReserve")
@@ -126,14 +141,15 @@ def reserve(court: Court, proof: Any, balance: Any, structs: Any) -> tuple[Lie, 
     assert leaf is not None
     if leaf.account == SUPPLIER:
         return Lie.RESERVE, WRONG_RESERVE_SUM if leaf.reserved_nano or any(leaf.commitments_hash) else 0
-    _listed(leaf, structs)
     entries = [read(Commitment, tuple(struct)) for struct in structs]
+    if commitments_hash(entries) != _committed(leaf):
+        raise Refused("WrongEvidence")
     return Lie.RESERVE, numbered(reserve_fault(leaf.reserved_nano, entries, court.settled(header)))
 
 
 @ruling("challengeCommitment")
 def commitment_(
-    court: Court, proof: Any, account: int, balance: Any, structs: Any, last: Any, after: Any, slot: Any
+    court: Court, proof: Any, account: int, balance: Any, opening: Any, last: Any, after: Any, slot: Any
 ) -> tuple[Lie, int]:
     header, _ = court.require_open(proof)
     if account == SUPPLIER:
@@ -145,11 +161,10 @@ def commitment_(
     if not is_forward(final.leaf):
         raise Refused("NothingIsWrong")
     require_slot(final.leaf, account, shown)
-    entries = _listed(require_balance(header, account, Shown.of(BalanceLeaf, balance)), structs)
+    held = opened(require_balance(header, account, Shown.of(BalanceLeaf, balance)), opening, number)
     closed = is_closed(number, header.interval, court.terms.gate_leads)
     expected = commitment_of_number(shown.leaf, number, closed, header.tariff_import, court.settled(header))
-    same = entries.get(number, Commitment(number, 0, 0)) == expected
-    return Lie.COMMITMENT, 0 if same else CommitmentFault.NOT_THE_SLOTS
+    return Lie.COMMITMENT, 0 if held == expected else CommitmentFault.NOT_THE_SLOTS
 
 
 @ruling("challengeCarriedCommitment")
@@ -159,9 +174,9 @@ def carried_commitment(
     previous: Any,
     account: int,
     before: Any,
-    structs_before: Any,
+    opening_before: Any,
     balance: Any,
-    structs: Any,
+    opening: Any,
     number: int,
     last: Any,
     after: Any,
@@ -174,11 +189,10 @@ def carried_commitment(
         require_balance(earlier, account, held)
     elif held.leaf is not None:
         raise Refused("NotInTree")
-    old = _listed(held.leaf, structs_before)
-    new = _listed(require_balance(header, account, Shown.of(BalanceLeaf, balance)), structs)
+    old = opened(held.leaf, opening_before, number)
+    new = opened(require_balance(header, account, Shown.of(BalanceLeaf, balance)), opening, number)
     if closing(header, number, Shown.auction(last), Shown.auction(after)):
         raise Refused("NothingIsWrong")
-    nothing, settled = Commitment(number, 0, 0), court.settled(header)
     closed = is_closed(number, header.interval, court.terms.gate_leads)
-    expected = carried(old.get(number, nothing), closed, settled)
-    return Lie.COMMITMENT, 0 if new.get(number, nothing) == expected else CommitmentFault.NOT_CARRIED
+    expected = carried(old, closed, court.settled(header))
+    return Lie.COMMITMENT, 0 if new == expected else CommitmentFault.NOT_CARRIED

@@ -164,7 +164,7 @@ def test_json_with_missing_or_unknown_fields_is_refused(document: dict[str, int]
 def test_kinds_on_the_wire_are_few_and_fixed() -> None:
     assert [m.__name__ for m in MESSAGES] == [
         "SettlementReading", "TelemetryBatch", "Bid", "StandingOrder", "Receipt", "Acknowledgement", "SetPoint",
-        "SetPointReport", "GapRecord", "Auction", "Header",
+        "SetPointReport", "GapRecord", "Auction", "Header", "ReadingRequest",
     ]  # fmt: skip
 
 

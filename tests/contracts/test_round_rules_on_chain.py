@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from web3.contract import Contract
 
+from contracts.challenges import opening_struct
 from contracts.commitments import (
     Commitment,
     ReserveFault,
     carried,
+    chunks_of,
     commitment_of,
     commitments_hash,
     left_of,
@@ -21,7 +23,7 @@ from contracts.commitments import (
 )
 from contracts.evidence import blank_struct, message_struct
 from contracts.interval import PRODUCT_LENGTHS, Product, find_product, product_covering
-from contracts.leaves import MeterLeaf, Slot, meter_leaf
+from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, meter_leaf
 from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Header, Receipt, SettlementReading, StandingOrder
 from contracts.meter_rules import ReadingFault, RegisterFault, contracted_differs, reading_fault, register_fault
 from contracts.round_rules import (
@@ -41,7 +43,8 @@ from contracts.round_rules import (
     round_fault,
     standing_fault,
 )
-from tests.contracts.court import numbered
+from tests.contracts.court import Refused, numbered
+from tests.contracts.court_of_meters import opened
 from tests.contracts.local_chain import GATE_LEADS, Chain, py_evm_chain, terms_of
 from tests.contracts.random_cases import random_auction, random_message
 
@@ -261,3 +264,37 @@ def test_commitments_and_reserves_are_judged_alike(chain: Chain, lens: Contract)
         assert asked == [commitments_hash(entries), fault]
         verdicts.add(fault)
     assert verdicts == set(range(1 + len(ReserveFault)))
+
+
+def test_an_opening_shows_what_the_list_holds_and_a_changed_one_nothing_else(chain: Chain, lens: Contract) -> None:
+    rng = random.Random(9)
+    met = set()
+    for _ in range(200):
+        numbered_ = sorted(rng.sample(range(100, 400), rng.choice((0, 1, 2, 7, 8, 9, 16, 17, 63, 64))))
+        entries = [Commitment(Product(n, 1).number, rng.randrange(3), rng.randrange(1, 9)) for n in numbered_]
+        number = Product(rng.choice([*numbered_, 99, 400, rng.randrange(100, 400)]), 1).number
+        held = next((e for e in entries if e.product == number), Commitment(number, 0, 0))
+        heads, chunk, shown = opening_struct(entries, number)
+        leaf = BalanceLeaf(1, 0, 0, commitments_hash(entries))
+        opening: Any = (heads, chunk, shown)
+        match rng.randrange(6):
+            case 0:
+                opening = (heads, rng.randrange(9), shown)
+            case 1 if heads:
+                at = rng.randrange(len(heads))
+                opening = (heads[:at] + bytes([heads[at] ^ 1]) + heads[at + 1 :], chunk, shown)
+            case 2:
+                opening = (heads, chunk, [*shown, message_struct(Commitment(number, 1, 1))])
+            case 3 if heads:
+                other = rng.randrange(len(heads) // 40)
+                opening = (heads, other, [message_struct(e) for e in chunks_of(entries)[other]])
+        asked = chain.ask(lens, "opened", opening, leaf.commitments_hash, number)
+        try:
+            expected = opened(leaf, opening, number)
+        except Refused:
+            expected = None
+        assert asked[0] == (expected is not None)
+        if expected is not None:
+            assert expected == held and tuple(asked[1]) == (held.bid_nano, held.interval_nano)
+        met.add((expected is None, opening == (heads, chunk, shown)))
+    assert met == {(False, True), (True, False)}

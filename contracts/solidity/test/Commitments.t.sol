@@ -4,6 +4,7 @@ pragma solidity ^0.8.24;
 import {Commitments} from "../src/libraries/Commitments.sol";
 import {Messages} from "../src/libraries/Messages.sol";
 import {Products} from "../src/libraries/Products.sol";
+import {Lists} from "./Lists.sol";
 
 contract CommitmentsTest {
     uint64 private constant HOUR = 100 * 1024 + 4;
@@ -40,33 +41,86 @@ contract CommitmentsTest {
         return owed.bidNano == bidNano && owed.intervalNano == intervalNano;
     }
 
-    function testFuzz_a_list_is_hashed_as_its_fields_lie_one_behind_the_other(uint8 count, uint256 seed) public view {
+    function opened(Commitments.Opening calldata opening, bytes32 committed, uint64 product)
+        external
+        pure
+        returns (bool, Commitments.Owed memory)
+    {
+        return Commitments.opened(opening, committed, product);
+    }
+
+    function testFuzz_a_list_is_hashed_by_chunks_as_its_fields_lie_one_behind_the_other(uint8 count, uint256 seed)
+        public
+        view
+    {
         Commitments.Commitment[] memory list = new Commitments.Commitment[](count % 70);
-        bytes memory packed;
         for (uint256 i = 0; i < list.length; i++) {
             bytes32 random = keccak256(abi.encode(seed, i));
             list[i] = Commitments.Commitment(
                 uint64(uint256(random)), uint128(uint256(random) >> 64), uint128(uint256(random) >> 128)
             );
-            packed = abi.encodePacked(packed, list[i].product, list[i].bidNano, list[i].intervalNano);
         }
-        bytes32 expected = list.length == 0 ? bytes32(0) : keccak256(packed);
-        require(this.hash(list) == expected, "another hash");
+        require(this.hash(list) == Lists.hashOf(list), "another hash");
     }
 
     function test_a_field_beyond_its_width_is_no_evidence() public view {
+        bytes32 chunk = keccak256(abi.encodePacked(HOUR, uint128(7), uint128(10)));
         for (uint256 field = 0; field < 3; field++) {
             uint256[3] memory words = [uint256(HOUR), 7, 10];
             words[field] |= 1 << 200;
             bytes memory list = abi.encode(uint256(0x20), uint256(1), words);
             (bool done, bytes memory answer) = address(this).staticcall(abi.encodePacked(this.hash.selector, list));
-            require(done && bytes32(answer) == keccak256(abi.encodePacked(HOUR, uint128(7), uint128(10))), "cut off");
+            require(done == (field != 0), "hashed or not");
+            if (done) require(bytes32(answer) == keccak256(abi.encodePacked(HOUR, chunk)), "cut off");
             list = abi.encode(uint256(0x40), HOUR, uint256(1), words);
             (done, answer) = address(this).staticcall(abi.encodePacked(this.entryOf.selector, list));
             // What is hashed as an entry of a product is found as that, or refused: never denied.
             require(done == (field == 0), "read or not");
             if (done) require(isOwed(abi.decode(answer, (Commitments.Owed)), 7, 10), "denied");
         }
+    }
+
+    /// @dev What is shown, by every chunk that anybody may claim to be the one.
+    function testFuzz_one_chunk_alone_shows_a_product_or_its_absence(uint8 count, uint32 product) public view {
+        Commitments.Commitment[] memory list = hours_(count % 65);
+        uint64 sought = product % 4 == 0 ? uint64(product) : uint64(400 + (product % 270)) * 1024 + 4;
+        uint256 shown = 0;
+        for (uint256 chunk = 0; chunk < 10; chunk++) {
+            Commitments.Opening memory opening =
+                Commitments.Opening(Lists.headsOf(list), chunk, Lists.chunkOf(list, chunk));
+            (bool isShown, Commitments.Owed memory owed) = this.opened(opening, Lists.hashOf(list), sought);
+            if (!isShown) continue;
+            shown++;
+            bool isListed = sought % 1024 == 4 && sought / 1024 >= 400 && (sought / 1024) % 4 == 0
+                && sought / 1024 < 400 + 4 * list.length;
+            require(isOwed(owed, isListed ? 7 : 0, isListed ? 10 : 0), "another entry");
+        }
+        require(shown == 1, "shown by none or by two");
+    }
+
+    function testFuzz_an_altered_opening_shows_nothing(uint8 count, uint256 seed) public view {
+        Commitments.Commitment[] memory list = hours_(count % 65);
+        uint64 sought = uint64(400 + seed % 270) * 1024 + 4;
+        bytes32 committed = Lists.hashOf(list);
+        Commitments.Opening memory opening = Lists.openingOf(list, sought);
+        if (list.length == 0) {
+            (bool isNothing,) = this.opened(opening, bytes32(uint256(1)), sought);
+            require(!isNothing, "nothing instead of something");
+            opening.entries = hours_(1);
+        } else if (seed % 5 == 0) {
+            opening.heads[(seed >> 8) % opening.heads.length] ^= 0x01;
+        } else if (seed % 5 == 1) {
+            opening.entries[(seed >> 8) % opening.entries.length].bidNano += 1;
+        } else if (seed % 5 == 2) {
+            opening.entries = hours_(opening.entries.length + 1);
+        } else if (seed % 5 == 3) {
+            opening.heads = abi.encodePacked(opening.heads, uint8(0));
+            committed = keccak256(opening.heads);
+        } else {
+            opening = Commitments.Opening("", 0, new Commitments.Commitment[](0));
+        }
+        (bool isShown,) = this.opened(opening, committed, sought);
+        require(!isShown, "shown all the same");
     }
 
     function testFuzz_an_entry_is_found_by_its_product(uint8 count, uint8 place) public view {

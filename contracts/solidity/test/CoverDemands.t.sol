@@ -9,6 +9,7 @@ import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {Commitments} from "../src/libraries/Commitments.sol";
 import {Messages} from "../src/libraries/Messages.sol";
 import {PromiseCast} from "./PromiseCast.sol";
+import {Lists} from "./Lists.sol";
 
 /// @dev What covered the growth of a reserve? Ada's, account 1, with deposits of 100.
 contract CoverTest is PromiseCast {
@@ -177,7 +178,7 @@ contract CoverTest is PromiseCast {
         list[0] = Commitments.Commitment(orders[0].product, 200e9, 0);
         list[1] = Commitments.Commitment(orders[1].product, 400e9, 1e9);
         list[2] = Commitments.Commitment(orders[1].product + 1024, 100e9, 0);
-        close(0, 701e9, hashOf(list));
+        close(0, 701e9, Lists.hashOf(list));
         uint256 id = ask();
         PromiseDemands.Growth memory grown_ = growth();
         send(abi.encodeCall(demands.answerCover, (id, headers[1], grown_, headers[0], balances[0], list, orders)));
@@ -214,12 +215,12 @@ contract CoverTest is PromiseCast {
         Commitments.Commitment[] memory list = new Commitments.Commitment[](2);
         list[0] = Commitments.Commitment(orders[0].product, 200e9, 0);
         list[1] = Commitments.Commitment(orders[0].product + 1024, 150e9, 0);
-        close(0, 350e9, hashOf(list));
+        close(0, 350e9, Lists.hashOf(list));
         uint256 id = ask();
         demands.answerCover(id, headers[1], growth(), headers[0], balances[0], list, orders);
         // A list that owes more than the reserve is another lie; here it leaves nothing to cover.
         list[0].bidNano = 1e15;
-        close(0, 360e9, hashOf(list));
+        close(0, 360e9, Lists.hashOf(list));
         id = ask();
         demands.answerCover(id, headers[2], growth(), headers[1], balances[1], list, orders);
     }

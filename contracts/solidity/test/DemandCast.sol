@@ -11,6 +11,7 @@ import {MerkleSum} from "../src/libraries/MerkleSum.sol";
 import {Messages} from "../src/libraries/Messages.sol";
 import {Cast} from "./Cast.sol";
 import {VmMore} from "./VmMore.sol";
+import {Lists} from "./Lists.sol";
 
 /// @dev A settlement whose demands are real, an operator who can sign, and trees in which every sibling is full.
 abstract contract DemandCast is Cast {
@@ -171,13 +172,5 @@ abstract contract DemandCast is Cast {
         balance = BalanceProof(true, leaf, "");
         (header.balancesRoot, balance.path) = grown(leaf.account, Leaves.node(leaf), filler(0), 20);
         proof = postBy(header);
-    }
-
-    function hashOf(Commitments.Commitment[] memory list) internal pure returns (bytes32) {
-        bytes memory packed;
-        for (uint256 i = 0; i < list.length; i++) {
-            packed = abi.encodePacked(packed, list[i].product, list[i].bidNano, list[i].intervalNano);
-        }
-        return list.length == 0 ? bytes32(0) : keccak256(packed);
     }
 }

@@ -7,6 +7,7 @@ import {ISettlement} from "../src/interfaces/ISettlement.sol";
 import {Commitments} from "../src/libraries/Commitments.sol";
 import {Messages} from "../src/libraries/Messages.sol";
 import {DemandCast} from "./DemandCast.sol";
+import {Lists} from "./Lists.sol";
 
 /// @dev Every question about leaves and the hashes within them.
 contract LeafDemandsTest is DemandCast {
@@ -226,7 +227,7 @@ contract LeafDemandsTest is DemandCast {
         for (uint256 i = 0; i < 64; i++) {
             list[i] = Commitments.Commitment(uint64(PRODUCT + 1024 * i), 1e12, 1e12);
         }
-        Messages.BalanceLeaf memory leaf = Messages.BalanceLeaf(ACCOUNT, -5e9, 128e12, hashOf(list));
+        Messages.BalanceLeaf memory leaf = Messages.BalanceLeaf(ACCOUNT, -5e9, 128e12, Lists.hashOf(list));
         (ISettlement.HeaderProof memory proof, BalanceProof memory balance) = balanced(leaf);
         uint256 id = demands.demand(proof, Question.Balance, noAuction, ACCOUNT);
         send(abi.encodeCall(demands.answerBalance, (id, proof, ACCOUNT, balance)));

@@ -9,6 +9,7 @@ import {Commitments} from "../src/libraries/Commitments.sol";
 import {MerkleSum} from "../src/libraries/MerkleSum.sol";
 import {Messages} from "../src/libraries/Messages.sol";
 import {Grove} from "./Grove.sol";
+import {Lists} from "./Lists.sol";
 
 /// @dev Ada, what she metered, what she owes, and headers over it.
 abstract contract MeterCast is Grove {
@@ -82,14 +83,10 @@ abstract contract MeterCast is Grove {
 
     function adas(Commitments.Commitment[] memory list, uint128 reservedNano)
         internal
-        view
+        pure
         returns (Messages.BalanceLeaf[] memory)
     {
-        return adas(0, reservedNano, this.hashOf(list));
-    }
-
-    function hashOf(Commitments.Commitment[] calldata list) external pure returns (bytes32) {
-        return Commitments.hash(list);
+        return adas(0, reservedNano, Lists.hashOf(list));
     }
 
     function listOf(uint64 product, uint128 bidNano, uint128 intervalNano)

@@ -7,6 +7,7 @@ import {Commitments} from "../src/libraries/Commitments.sol";
 import {Leaves} from "../src/libraries/Leaves.sol";
 import {MerkleSum} from "../src/libraries/MerkleSum.sol";
 import {Messages} from "../src/libraries/Messages.sol";
+import {Lists} from "./Lists.sol";
 import {MeterCast} from "./MeterCast.sol";
 
 /// @dev Reserves, the commitments behind them, and what is carried from header to header.
@@ -67,11 +68,19 @@ contract ReserveChallengesTest is MeterCast {
     ) private view returns (bytes memory) {
         return abi.encodeCall(
             meters.challengeCommitment,
-            (proof, ADA_ACCOUNT, leaf, list, proofOf(auctions, last), proofOf(auctions, last + 1), slot)
+            (
+                proof,
+                ADA_ACCOUNT,
+                leaf,
+                Lists.openingOf(list, last < auctions.length ? auctions[last].product : 0),
+                proofOf(auctions, last),
+                proofOf(auctions, last + 1),
+                slot
+            )
         );
     }
 
-    function test_a_commitment_is_whchosenthe_last_round_leaves_open() public {
+    function test_a_commitment_is_what_the_last_round_leaves_open() public {
         Messages.Slot[] memory slots = slotsOf(HOUR);
         Messages.Auction[] memory list = withSpot(auctionOf(HOUR, 1, 0, 0, slots));
         // 400 Wh at 200 over four intervals, and what 100 Wh cost.
@@ -90,8 +99,10 @@ contract ReserveChallengesTest is MeterCast {
         slot.present = true;
         ada.present = false;
         lose(commit(proof, ada, noList(), list, 1, slot), ELSEWHERE);
-        bytes memory input =
-            abi.encodeCall(meters.challengeCommitment, (proof, 0, ada, owed, proofOf(list, 1), proofOf(list, 2), slot));
+        bytes memory input = abi.encodeCall(
+            meters.challengeCommitment,
+            (proof, 0, ada, Lists.openingOf(owed, HOUR), proofOf(list, 1), proofOf(list, 2), slot)
+        );
         lose(input, FINE);
     }
 
@@ -125,7 +136,7 @@ contract ReserveChallengesTest is MeterCast {
         revert("not there");
     }
 
-    function test_a_commitment_thchosenis_not_the_slots_voids() public {
+    function test_a_commitment_that_is_not_the_slots_voids() public {
         uint8 fault = uint8(Commitments.CommitmentFault.NotTheSlots);
         Messages.Slot[] memory slots = slotsOf(HOUR);
         Messages.Auction[] memory list = withSpot(auctionOf(HOUR, 1, 0, 0, slots));
@@ -183,17 +194,22 @@ contract ReserveChallengesTest is MeterCast {
         AuctionProof memory nothing;
         BalanceProof memory ada = proofOf(leaves, ADA_ACCOUNT);
         SlotProof memory slot = proofOf(slots, auction, ADA_ACCOUNT);
-        bytes memory input =
-            abi.encodeCall(meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, noList(), last, nothing, slot));
+        bytes memory input = abi.encodeCall(
+            meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, Lists.openingOf(noList(), HOUR), last, nothing, slot)
+        );
         win(input, 0, ISettlement.Lie.Commitment, uint8(Commitments.CommitmentFault.NotTheSlots));
         // Empty, it says nothing about what stands before it.
         proof = grownOver(leaves, noAuctions());
         last.present = false;
-        input = abi.encodeCall(meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, noList(), last, nothing, slot));
+        input = abi.encodeCall(
+            meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, Lists.openingOf(noList(), HOUR), last, nothing, slot)
+        );
         lose(input, STRANGERS);
         // Beyond it there is no leaf.
         last.index = place + 1;
-        input = abi.encodeCall(meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, noList(), last, nothing, slot));
+        input = abi.encodeCall(
+            meters.challengeCommitment, (proof, ADA_ACCOUNT, ada, Lists.openingOf(noList(), HOUR), last, nothing, slot)
+        );
         lose(input, MerkleSum.IndexOutsideTree.selector);
     }
 
@@ -222,9 +238,9 @@ contract ReserveChallengesTest is MeterCast {
                 told.previous,
                 account,
                 told.before,
-                told.listBefore,
+                Lists.openingOf(told.listBefore, product),
                 told.afterwards,
-                told.list,
+                Lists.openingOf(told.list, product),
                 product,
                 proofOf(auctions, last),
                 proofOf(auctions, last + 1)
@@ -273,7 +289,7 @@ contract ReserveChallengesTest is MeterCast {
         lose(carry(proof, ADA_ACCOUNT, told, HOUR, noAuctions(), 0), FORGED);
     }
 
-    function test_a_commitment_thchosenwas_forgotten_voids() public {
+    function test_a_commitment_that_was_forgotten_voids() public {
         Commitments.Commitment[] memory owed = listOf(HOUR, 320_000, 12_000);
         Messages.BalanceLeaf[] memory before = adas(owed, 368_000);
         ISettlement.HeaderProof memory first = grownOver(before, noAuctions());
@@ -295,10 +311,10 @@ contract ReserveChallengesTest is MeterCast {
     }
 
     /// @dev A tree in which every sibling of Ada has leaves.
-    function crowdOf(Commitments.Commitment[] memory list) private view returns (Messages.BalanceLeaf[] memory leaves) {
+    function crowdOf(Commitments.Commitment[] memory list) private pure returns (Messages.BalanceLeaf[] memory leaves) {
         leaves = new Messages.BalanceLeaf[](8);
         for (uint32 i = 0; i < 8; i++) {
-            leaves[i] = Messages.BalanceLeaf(i, -1_234_567_890, i == 0 ? 0 : 1 << 50, this.hashOf(list));
+            leaves[i] = Messages.BalanceLeaf(i, -1_234_567_890, i == 0 ? 0 : 1 << 50, Lists.hashOf(list));
         }
     }
 

@@ -169,7 +169,7 @@ contract MeterChallenges is Challenge {
         ISettlement.HeaderProof calldata proof,
         uint32 account,
         BalanceProof calldata balance,
-        Commitments.Commitment[] calldata list,
+        Commitments.Opening calldata opening,
         AuctionProof calldata last,
         AuctionProof calldata next,
         SlotProof calldata slot
@@ -181,7 +181,7 @@ contract MeterChallenges is Challenge {
         if (last.auction.rule != ClearingRules.FORWARD) revert NothingIsWrong();
         _requireSlot(last.auction.slotsRoot, last.auction, account, slot);
         _requireBalance(proof.header, account, balance);
-        _requireList(balance, list);
+        Commitments.Owed memory entry = _requireOpening(balance, opening, product);
         Commitments.Owed memory expected = Commitments.ofSlot(
             slot.present,
             slot.slot,
@@ -190,7 +190,7 @@ contract MeterChallenges is Challenge {
             proof.header.tariffImport,
             _settled(proof.header)
         );
-        bool isSame = Commitments.isSame(Commitments.entryOf(list, product), expected);
+        bool isSame = Commitments.isSame(entry, expected);
         _conclude(
             proof,
             ISettlement.Lie.Commitment,
@@ -201,15 +201,16 @@ contract MeterChallenges is Challenge {
     /// @notice A commitment of a product without a round in this header is not the one of the header before, carried.
     /// `last` and `next` show that there is no round. In the first header `previous` is ignored, and `before` and its
     /// list must be absent. Not for the supplier. Fault: `Commitments.CommitmentFault.NotCarried`.
-    /// @dev Both leaves fix their lists; what a list does not name counts as nothing owed.
+    /// @dev Both leaves fix their lists, of which the product's part is opened; what a list does not name counts as
+    /// nothing owed.
     function challengeCarriedCommitment(
         ISettlement.HeaderProof calldata proof,
         Messages.Header calldata previous,
         uint32 account,
         BalanceProof calldata before,
-        Commitments.Commitment[] calldata listBefore,
+        Commitments.Opening calldata openingBefore,
         BalanceProof calldata balance,
-        Commitments.Commitment[] calldata list,
+        Commitments.Opening calldata opening,
         uint64 product,
         AuctionProof calldata last,
         AuctionProof calldata next
@@ -221,14 +222,13 @@ contract MeterChallenges is Challenge {
         } else if (before.present) {
             revert NotInTree();
         }
-        _requireList(before, listBefore);
+        Commitments.Owed memory entryBefore = _requireOpening(before, openingBefore, product);
         _requireBalance(proof.header, account, balance);
-        _requireList(balance, list);
+        Commitments.Owed memory entry = _requireOpening(balance, opening, product);
         if (_closing(proof.header, product, last, next)) revert NothingIsWrong();
-        Commitments.Owed memory expected = Commitments.carried(
-            Commitments.entryOf(listBefore, product), product, _isClosed(product, proof.header), _settled(proof.header)
-        );
-        bool isSame = Commitments.isSame(Commitments.entryOf(list, product), expected);
+        Commitments.Owed memory expected =
+            Commitments.carried(entryBefore, product, _isClosed(product, proof.header), _settled(proof.header));
+        bool isSame = Commitments.isSame(entry, expected);
         _conclude(
             proof,
             ISettlement.Lie.Commitment,
@@ -272,8 +272,22 @@ contract MeterChallenges is Challenge {
 
     /// @dev The list is the one that the leaf commits to; an absent leaf commits to the empty one.
     function _requireList(BalanceProof calldata balance, Commitments.Commitment[] calldata list) private pure {
-        bytes32 committed = balance.present ? balance.leaf.commitmentsHash : bytes32(0);
-        if (Commitments.hash(list) != committed) revert WrongEvidence();
+        if (Commitments.hash(list) != _listHash(balance)) revert WrongEvidence();
+    }
+
+    /// @dev What the list that the leaf commits to holds for the product.
+    function _requireOpening(BalanceProof calldata balance, Commitments.Opening calldata opening, uint64 product)
+        private
+        pure
+        returns (Commitments.Owed memory entry)
+    {
+        bool isShown;
+        (isShown, entry) = Commitments.opened(opening, _listHash(balance), product);
+        if (!isShown) revert WrongEvidence();
+    }
+
+    function _listHash(BalanceProof calldata balance) private pure returns (bytes32) {
+        return balance.present ? balance.leaf.commitmentsHash : bytes32(0);
     }
 
     function _isClosed(uint64 product, Messages.Header calldata header) private view returns (bool) {

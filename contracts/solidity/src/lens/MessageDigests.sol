@@ -67,6 +67,11 @@ contract MessageDigests {
         return Domain.digest(separator, Messages.hashStruct(message));
     }
 
+    /// @notice EIP-712 digest of a ReadingRequest.
+    function digest(bytes32 separator, Messages.ReadingRequest calldata message) external pure returns (bytes32) {
+        return Domain.digest(separator, Messages.hashStruct(message));
+    }
+
     /// @notice EIP-712 domain separator of a settlement contract on a chain.
     function domainSeparator(uint256 chainId, address settlement) external pure returns (bytes32) {
         return Domain.separator(chainId, settlement);

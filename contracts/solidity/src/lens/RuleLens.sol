@@ -232,6 +232,15 @@ contract RuleLens {
         }
     }
 
+    /// @notice What one opening shows of a product, and whether it shows anything.
+    function opened(Commitments.Opening calldata opening, bytes32 committed, uint64 product)
+        external
+        pure
+        returns (bool isShown, Commitments.Owed memory owed)
+    {
+        return Commitments.opened(opening, committed, product);
+    }
+
     /// @notice Hash of a list of commitments, and what is wrong with a reserve under it.
     function reserveFault(uint128 reservedNano, Commitments.Commitment[] calldata list, int256 settled)
         external

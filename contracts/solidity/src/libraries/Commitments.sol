@@ -24,6 +24,13 @@ library Commitments {
         uint256 intervalNano;
     }
 
+    /// @notice What of a list shows one product, be it nothing: all heads, and the commitments of one chunk.
+    struct Opening {
+        bytes heads;
+        uint256 chunk;
+        Commitment[] entries;
+    }
+
     /// @notice How a balance leaf's list of commitments refutes it, in the order in which it is looked for.
     enum ReserveFault {
         None,
@@ -43,33 +50,49 @@ library Commitments {
     /// @notice Open products of one account; more would be dear to refute.
     uint256 internal constant LIMIT = 64;
 
+    /// @notice Commitments under one head.
+    uint256 internal constant CHUNK_LENGTH = 8;
+
     /// @dev Bytes of a commitment in the hashed list: 8, 16 and 16.
     uint256 private constant PACKED_BYTES = 40;
 
-    /// @notice What a balance leaf carries for the list; zero for the empty one.
-    /// @dev keccak256 over the packed commitments, as abi.encodePacked of each would lay them one behind the other; by
-    /// hand, because twice 64 of them would otherwise be much of a challenge's gas. Bits beyond a field's width are cut
-    /// off here and in `entryOf` alike: an entry must never be hashed as one product and sought as another.
-    function hash(Commitment[] calldata list) internal pure returns (bytes32 digest) {
+    /// @dev Bytes of a head: 8 of the product, 32 of the hash.
+    uint256 private constant HEAD_BYTES = 40;
+
+    /// @notice What a balance leaf carries for the list: the hash of its heads, which are of each chunk the first
+    /// product and the hash; zero for the empty list.
+    function hash(Commitment[] calldata list) internal pure returns (bytes32) {
         if (list.length == 0) return bytes32(0);
-        assembly ("memory-safe") {
-            let start := mload(0x40) // beyond the free memory, not kept
-            let at := start
-            let end := add(list.offset, mul(list.length, 0x60))
-            for { let from := list.offset } lt(from, end) { from := add(from, 0x60) } {
-                // Each word begins with its field; the next field covers the rest.
-                mstore(at, shl(192, calldataload(from)))
-                mstore(add(at, 8), shl(128, calldataload(add(from, 0x20))))
-                mstore(add(at, 24), shl(128, calldataload(add(from, 0x40))))
-                at := add(at, PACKED_BYTES)
-            }
-            digest := keccak256(start, sub(at, start))
+        bytes memory heads;
+        for (uint256 from = 0; from < list.length; from += CHUNK_LENGTH) {
+            uint256 to = from + CHUNK_LENGTH < list.length ? from + CHUNK_LENGTH : list.length;
+            heads = bytes.concat(heads, bytes8(list[from].product), _chunkHash(list[from:to]));
         }
+        return keccak256(heads);
+    }
+
+    /// @notice What the list behind `committed` holds for a product, and whether `opening` shows it: the heads are those
+    /// of the list, and the chunk is the one in which the product would stand.
+    function opened(Opening calldata opening, bytes32 committed, uint64 product)
+        internal
+        pure
+        returns (bool isShown, Owed memory owed)
+    {
+        uint256 count = opening.heads.length / HEAD_BYTES;
+        uint256 chunk = opening.chunk;
+        if (count == 0) {
+            return (committed == bytes32(0) && opening.heads.length + opening.entries.length + chunk == 0, owed);
+        }
+        isShown = opening.heads.length == count * HEAD_BYTES && keccak256(opening.heads) == committed && chunk < count
+            && (chunk == 0 || _firstOf(opening.heads, chunk) <= product)
+            && (chunk + 1 == count || product < _firstOf(opening.heads, chunk + 1))
+            && _chunkHash(opening.entries) == bytes32(opening.heads[chunk * HEAD_BYTES + 8:(chunk + 1) * HEAD_BYTES]);
+        if (isShown) owed = entryOf(opening.entries, product);
     }
 
     /// @notice What the list holds for a product; nothing owed where it has no such entry, the first one where it has
     /// two (`reserveFault` refutes such a list).
-    /// @dev By hand for the same reason, with the same bits of the product. Amounts beyond their width revert.
+    /// @dev By hand as `_chunkHash`, with the same bits of the product. Amounts beyond their width revert.
     function entryOf(Commitment[] calldata list, uint64 product) internal pure returns (Owed memory owed) {
         uint256 place;
         uint256 wanted = uint256(product) << 192;
@@ -157,6 +180,29 @@ library Commitments {
         }
         if (isIdle) return ReserveFault.Idle;
         return sumNano == reservedNano ? ReserveFault.None : ReserveFault.WrongSum;
+    }
+
+    /// @dev keccak256 over the packed commitments, as abi.encodePacked of each would lay them one behind the other; by
+    /// hand, because the library's way would be much of a challenge's gas. Bits beyond a field's width are cut off here
+    /// and in `entryOf` alike: an entry must never be hashed as one product and sought as another.
+    function _chunkHash(Commitment[] calldata chunk) private pure returns (bytes32 digest) {
+        assembly ("memory-safe") {
+            let start := mload(0x40) // beyond the free memory, not kept
+            let at := start
+            let end := add(chunk.offset, mul(chunk.length, 0x60))
+            for { let from := chunk.offset } lt(from, end) { from := add(from, 0x60) } {
+                // Each word begins with its field; the next field covers the rest.
+                mstore(at, shl(192, calldataload(from)))
+                mstore(add(at, 8), shl(128, calldataload(add(from, 0x20))))
+                mstore(add(at, 24), shl(128, calldataload(add(from, 0x40))))
+                at := add(at, PACKED_BYTES)
+            }
+            digest := keccak256(start, sub(at, start))
+        }
+    }
+
+    function _firstOf(bytes calldata heads, uint256 chunk) private pure returns (uint64) {
+        return uint64(bytes8(heads[chunk * HEAD_BYTES:chunk * HEAD_BYTES + 8]));
     }
 
     function _positive(int256 nano) private pure returns (uint256) {

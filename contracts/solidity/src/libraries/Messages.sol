@@ -149,6 +149,18 @@ library Messages {
         uint64 volumeWh;
     }
 
+    /// @notice The operator misses readings of this range: the home sends what it holds and says of the rest why it is
+    /// gone.
+    struct ReadingRequest {
+        uint32 account;
+        uint16 meter;
+        uint8 stream;
+        uint32 epoch;
+        uint64 firstSequence;
+        uint64 lastSequence;
+        uint64 requestedAtS;
+    }
+
     /// @notice One account in one auction: its newest bid, what of it was filled before and now, its position in the
     /// product.
     struct Slot {
@@ -248,6 +260,11 @@ library Messages {
         "Header(uint64 interval,bytes32 previous,bytes32 auctionsRoot,bytes32 metersRoot,bytes32 balancesRoot,bytes32 dataHash,int64 tariffImport,int64 tariffExport,int64 spotPrice,uint64 volumeWh)"
     );
 
+    /// @notice EIP-712 type hash of ReadingRequest.
+    bytes32 internal constant READING_REQUEST_TYPE_HASH = keccak256(
+        "ReadingRequest(uint32 account,uint16 meter,uint8 stream,uint32 epoch,uint64 firstSequence,uint64 lastSequence,uint64 requestedAtS)"
+    );
+
     /// @notice EIP-712 struct hash of a SettlementReading.
     function hashStruct(SettlementReading memory message) internal pure returns (bytes32) {
         return keccak256(abi.encode(SETTLEMENT_READING_TYPE_HASH, message));
@@ -301,6 +318,11 @@ library Messages {
     /// @notice EIP-712 struct hash of a Header.
     function hashStruct(Header memory message) internal pure returns (bytes32) {
         return keccak256(abi.encode(HEADER_TYPE_HASH, message));
+    }
+
+    /// @notice EIP-712 struct hash of a ReadingRequest.
+    function hashStruct(ReadingRequest memory message) internal pure returns (bytes32) {
+        return keccak256(abi.encode(READING_REQUEST_TYPE_HASH, message));
     }
 
     /// @notice Length of a packed Slot.
