@@ -7,6 +7,7 @@ A shipped profile is loaded by its name, anybody's own by its path.
 from __future__ import annotations
 
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 from .profile_parts import (
@@ -55,6 +56,7 @@ __all__ = [
     "list_profiles",
     "load_profile",
     "parse_profile",
+    "profile_hash",
 ]
 
 _ROOM = Path(__file__).parent
@@ -77,12 +79,7 @@ def parse_profile(text: str) -> Profile:
 
 def load_profile(source: str | Path) -> Profile:
     """A shipped profile by name ("eastron_sdm630") or any by path; ProfileError says all that is wrong."""
-    path = Path(source)
-    if path.suffix != ".toml":
-        found = [p for p in _shipped() if p.stem == str(source)]
-        if not found:
-            raise ProfileError((f"no profile called {str(source)!r}; there are: {', '.join(list_profiles())}",))
-        path = found[0]
+    path = _path_of(source)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ProfileError((f"{path}: longer than {_MAX_BYTES} bytes",))
@@ -93,6 +90,25 @@ def load_profile(source: str | Path) -> Profile:
     if profile.name != path.stem:
         raise ProfileError((f"{path}: name is {profile.name!r}, the file is called {path.stem!r}",))
     return profile
+
+
+def profile_hash(source: str | Path) -> bytes:
+    """sha256 of the profile's file, byte for byte, shipped or anybody's own. ProfileError where it cannot be read."""
+    path = _path_of(source)
+    try:
+        return sha256(path.read_bytes()).digest()
+    except OSError as exc:
+        raise ProfileError((f"{path}: cannot be read: {exc}",)) from exc
+
+
+def _path_of(source: str | Path) -> Path:
+    path = Path(source)
+    if path.suffix == ".toml":
+        return path
+    found = [p for p in _shipped() if p.stem == str(source)]
+    if not found:
+        raise ProfileError((f"no profile called {str(source)!r}; there are: {', '.join(list_profiles())}",))
+    return found[0]
 
 
 def list_profiles() -> list[str]:

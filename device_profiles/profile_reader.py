@@ -26,7 +26,7 @@ from .profile_parts import (
     SunSpecLayout,
     TextPoint,
 )
-from .register_type import TYPES, WORD_ORDERS
+from .register_type import SUNSPEC_ABSENT, TYPES, WORD_ORDERS
 from .sunspec_model import load_model, model_ids, modulus_of, place_point, place_text, unit_scale
 from .toml_table import Table
 from .write_reader import read_writes
@@ -220,6 +220,7 @@ def _sunspec_point(row: Table, measured: str, sign: int, speed: Speed) -> Point 
         sign=sign,
         speed=speed,
         counter=MEASUREMENTS[measured].counter,
+        absent=(SUNSPEC_ABSENT["int16"], *row.integers("absent", 0, _LAST, default=())),
         magnitude=_magnitude(row, measured),
         model=models,
         model_point=name,

@@ -189,7 +189,10 @@ def _scale_place(model: SunSpecModel, row: ModelPoint, base: int) -> tuple[int |
 
 
 def place_point(point: Point, model: SunSpecModel, base: int) -> Point:
-    """The point as this model lays it out, `base` being the address of the model's id."""
+    """The point as this model lays it out, `base` being the address of the model's id.
+
+    Its first "no value" pattern is the type's own; those the profile adds come behind it.
+    """
     row, *minus = model.rows_of(point.model_point, *point.model_minus)
     register, exponent = _scale_place(model, row, base)
     return replace(
@@ -197,7 +200,7 @@ def place_point(point: Point, model: SunSpecModel, base: int) -> Point:
         address=_at(base, row.at),
         type=row.type,
         scale=unit_scale(point.measurement, row.unit) or (1, 1),
-        absent=(SUNSPEC_ABSENT[row.type],),
+        absent=(SUNSPEC_ABSENT[row.type], *point.absent[1:]),
         scale_register=register,
         scale_exponent=exponent,
         minus=tuple(_at(base, line.at) for line in minus),

@@ -84,7 +84,8 @@ def test_sma_at_night_produces_0_w_and_has_no_voltage() -> None:
     profile = load_profile("sma_inverter")
     image = RegisterImage()
     for point in profile.points:
-        image.put(3, point.address, [0xFFFF] * 4 if point.counter else [0x8000, 0x0000])
+        for address in point.terms:
+            image.put(3, address, [0xFFFF] * 4 if point.counter else [0x8000, 0x0000])
     assert decode(profile, image) == {
         "dc_power_w": 0, "power_w": 0, "power_l1_w": 0, "power_l2_w": 0, "power_l3_w": 0,
     }  # fmt: skip
