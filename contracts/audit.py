@@ -15,16 +15,17 @@ from collections.abc import Iterator
 from contracts import challenges
 from contracts.audit_accounts import account_findings
 from contracts.audit_rounds import forced_findings, round_findings
-from contracts.audit_state import AuditRules, AuditState, Finding, ForcedOrder
+from contracts.audit_state import AuditRules, AuditState, Finding, ForcedOrder, is_overfilled
 from contracts.batch import BatchRecord
 from contracts.clearing_rules import auction_fault, slot_fault
+from contracts.codes import AuctionRule
 from contracts.demands import Demand, Question, ask_leaf
 from contracts.eip712 import LocalValueError, digest, keccak
 from contracts.evidence import NO_SLOT, Tree
 from contracts.header_rules import header_digest, placement_fault
 from contracts.leaves import Slot, slot_node
 from contracts.merkle import MerkleSumTree
-from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, Bid, Header
+from contracts.messages import NO_ACCOUNT, Auction, Bid, Header
 from contracts.posting import Posting
 from contracts.round_rules import order_fault, standing_fault
 from contracts.signature import refusal_of
@@ -109,7 +110,7 @@ def _slot_findings(posting: Posting, place: int, rules: AuditRules) -> Iterator[
     for slot in slots:
         fault = slot_fault(slot, auction, prefix)
         prefix += slot_node(slot, auction).c
-        overfilled = slot.marginal_wh(auction.price, auction.long_side, auction.cleared_at_s) < 0
+        overfilled = is_overfilled(slot, auction)
         if fault is not None and not overfilled:
             shown = posting.auction(place), slot.account, posting.slot(place, slot.account)
             call = challenges.challenge_fill(posting.posted, *shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contracts import challenges
-from contracts.audit_state import AuditRules, AuditState, Finding, slot_of
+from contracts.audit_state import AuditRules, AuditState, Finding, auction_at, is_overfilled, slot_of
 from contracts.commitments import (
     Commitment,
     ReserveFault,
@@ -117,7 +117,10 @@ def _contracted_findings(
             continue
         product = product_covering(settled, length)
         place = state.rounds.get(product.number)
-        if not contracted_differs(leaf, length, slot_of(place, account)):
+        slot = slot_of(place, account)
+        if place is not None and is_overfilled(slot, auction_at(place)):
+            continue
+        if not contracted_differs(leaf, length, slot):
             continue
         closes = closing_interval(product, rules.terms.gate_leads)
         closing = posting if closes == posting.header.interval else state.by_interval.get(closes)
@@ -125,18 +128,20 @@ def _contracted_findings(
         if closing is None:
             closing = state.first or posting
             last = after = closing.auction(0)
-            slot = NO_SLOT
+            position = NO_SLOT
         else:
             last, after = closing.neighbours(product.number)
             found = closing.last_place(product.number)
-            slot = closing.slot(found[0], account) if found[1] else NO_SLOT
-        shown = posting.meter(account), account, LENGTH_PLACE[length], closing.posted, last, after, slot
+            position = closing.slot(found[0], account) if found[1] else NO_SLOT
+        shown = posting.meter(account), account, LENGTH_PLACE[length], closing.posted, last, after, position
         yield Finding(text, challenges.challenge_contracted(posting.posted, *shown))
 
 
 def _balance_findings(posting: Posting, before: Posting | None, account: int) -> Iterator[Finding]:
     held, leaf = before.balances.get(account) if before else None, posting.balances.get(account)
     spot = posting.slots(0).get(account) if posting.record.auctions else None
+    if spot is not None and is_overfilled(spot, auction_at((posting, 0))):
+        return
     moved = (held.cumulative_nano if held else 0), (leaf.cumulative_nano if leaf else 0)
     fault = balance_fault(*moved, posting.meters.get(account), spot, posting.header)
     if fault is None:
@@ -196,6 +201,8 @@ def _commitment_findings(
     place, found = posting.last_place(number)
     if found:
         slot = slot_of((posting, place), account)
+        if is_overfilled(slot, auction_at((posting, place))):
+            return
         expected = commitment_of_number(slot, number, closed, posting.header.tariff_import, settled)
     else:
         expected = carried(lists[0].get(number, nothing), closed, settled)

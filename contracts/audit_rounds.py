@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contracts import challenges
-from contracts.audit_state import AuditRules, AuditState, Finding, Place, round_hash, slot_of
+from contracts.audit_state import (
+    AuditRules,
+    AuditState,
+    Finding,
+    Place,
+    auction_at,
+    is_overfilled,
+    round_hash,
+    slot_of,
+)
+from contracts.codes import AuctionRule
 from contracts.demands import Question, ask_leaf
 from contracts.evidence import NO_SLOT, Call
 from contracts.interval import Product, find_product
 from contracts.leaves import Slot
-from contracts.messages import Auction, AuctionRule
+from contracts.messages import Auction
 from contracts.posting import Posting
 from contracts.round_rules import (
     ForcedFault,
@@ -75,16 +85,6 @@ def _one_round(
             shown = posting.auction(place), posting.slot(place, account), order.bid
             call = challenges.challenge_retired(posting.posted, *shown)
             yield Finding(f"{name}, slot {account}: {ForcedFault.ANOTHER_PRODUCT.value}", call)
-
-
-def is_overfilled(slot: Slot | None, auction: Auction) -> bool:
-    """Whether less than nothing of a slot's bid is open at the margin."""
-    return slot is not None and slot.marginal_wh(auction.price, auction.long_side, auction.cleared_at_s) < 0
-
-
-def auction_at(place: Place) -> Auction:
-    """The auction at a place."""
-    return place[0].record.auctions[place[1]].auction
 
 
 def _broken_chain(posting: Posting, place: int, auction: Auction, state: AuditState) -> Finding:

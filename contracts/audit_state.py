@@ -11,7 +11,7 @@ from contracts.evidence import Call
 from contracts.header_rules import Terms
 from contracts.interval import PRODUCT_LENGTHS, Product, product_covering
 from contracts.leaves import Slot, reading_commitment
-from contracts.messages import Bid, StandingOrder
+from contracts.messages import Auction, Bid, StandingOrder
 from contracts.posting import Posting
 from contracts.round_rules import closing_interval
 
@@ -123,3 +123,13 @@ def round_hash(place: Place) -> bytes:
 def slot_of(place: Place | None, account: int) -> Slot | None:
     """An account's slot in the auction at a place."""
     return None if place is None else place[0].slots(place[1]).get(account)
+
+
+def is_overfilled(slot: Slot | None, auction: Auction) -> bool:
+    """Whether less than nothing of a slot's bid is open at the margin: then its leaf is the lie that can be shown."""
+    return slot is not None and slot.marginal_wh(auction.price, auction.long_side, auction.cleared_at_s) < 0
+
+
+def auction_at(place: Place) -> Auction:
+    """The auction at a place."""
+    return place[0].record.auctions[place[1]].auction

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from contracts.codes import AuctionRule, LongSide, Side
 from contracts.leaves import Slot
-from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, LongSide, Side
+from contracts.messages import NO_ACCOUNT, Auction
 from contracts.units import cumulative_share
 
 

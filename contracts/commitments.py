@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
+from contracts.codes import Side
 from contracts.eip712 import U64, U128, Message, keccak, layout
 from contracts.interval import PRODUCT_LENGTH_FACTOR, PRODUCT_LENGTHS, Product
 from contracts.leaves import Slot
-from contracts.messages import Side
 from contracts.units import amount_nano
 
 COMMITMENTS_LIMIT = 64

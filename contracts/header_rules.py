@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from contracts.codes import AuctionRule, Side
 from contracts.eip712 import Domain, digest
 from contracts.interval import DEFAULT_CALENDAR, INTERVAL_S, SPOT_ROUND, Product, ProductLength
 from contracts.leaves import MeterLeaf, Slot, settlement_delta_nano
 from contracts.merkle import Node, leaf_node
-from contracts.messages import Auction, AuctionRule, Header, Side
+from contracts.messages import Auction, Header
 
 DEFAULT_GRACE_INTERVALS = 4
 """One hour for late readings; what comes later is corrected by the next cumulative registers."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from contracts.codes import LongSide, Side
 from contracts.eip712 import I64, I128, U8, U32, U64, U128, Bytes32, Message, keccak
 from contracts.interval import ProductLength
 from contracts.merkle import Node, leaf_node
-from contracts.messages import FORCED_VERSION, Auction, Bid, LongSide, Side
+from contracts.messages import FORCED_VERSION, Auction, Bid
 from contracts.units import amount_nano
 
 

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from enum import Enum
 
+from contracts.codes import AuctionRule
 from contracts.interval import PRODUCT_LENGTH_FACTOR, Product, find_product, interval_of, product_covering
 from contracts.leaves import Slot
-from contracts.messages import Auction, AuctionRule, Header, Receipt, StandingOrder
+from contracts.messages import Auction, Header, Receipt, StandingOrder
 
 
 class OrderFault(Enum):

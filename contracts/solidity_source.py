@@ -37,7 +37,7 @@ def type_hash_name(message_type: type[Message]) -> str:
 def messages_library() -> str:
     """The whole text of ``Messages.sol``."""
     parts = [_struct(message_type) for message_type in MESSAGES + LEAVES]
-    parts += [_type_hash(message_type) for message_type in MESSAGES]
+    parts.append("    // EIP-712 type hashes.\n" + "".join(_type_hash(message_type) for message_type in MESSAGES))
     parts += [_hash_struct(message_type) for message_type in MESSAGES]
     parts += [_width(message_type) for message_type in LEAVES]
     parts += [_pack(message_type) for message_type in LEAVES]
@@ -69,7 +69,7 @@ def _type_hash(message_type: type[Message]) -> str:
         text = f"{declared}\n        {value}"
     if len(text.splitlines()[-1]) > LINE:
         text = f'{declared} keccak256(\n        "{layout(message_type).type_string}"\n    );'
-    return f"{_comment(f'@notice EIP-712 type hash of {message_type.__name__}.')}{text}\n"
+    return f"{text}\n"
 
 
 def _hash_struct(message_type: type[Message]) -> str:

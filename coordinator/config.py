@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.header_rules import DEFAULT_GRACE_INTERVALS, Terms
 from contracts.interval import DEFAULT_CALENDAR, MarketCalendar
-from contracts.messages import AuctionRule
 from contracts.units import PRICE_LIMIT_MICRO_PER_KWH, PRICE_TICK_MICRO_PER_KWH
 
 MICRO_CENT = 10_000

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 
 NOTHING: Mapping[str, int] = MappingProxyType({})
 

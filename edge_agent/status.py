@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from device_profiles.measurement import MEASUREMENTS
 from edge_agent.config import AgentConfig, MeterConfig
 from edge_agent.effects import NOTHING, Sample

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from edge_agent.announcement import VERSION
 from edge_agent.effects import Alarm
 from edge_agent.home_assistant import SILENT_MS, decimal_text, quantity_of

@@ -11,11 +11,12 @@ from typing import Any, cast
 
 from eth_account import Account
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.evidence import PostedHeader, message_struct
 from contracts.header_rules import header_digest
 from contracts.interval import STREET_CALENDAR
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from contracts.signature import address_of
 from coordinator.chain_events import AccountOpened, ChainEvent, Deposited, HeaderFinalised, HeaderPosted
 from coordinator.shell.evm_contract import ContractInterface

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.header_rules import FIRST_HEADER_PREVIOUS, header_digest
 from contracts.interval import INTERVAL_S
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from coordinator.chain_events import AccountOpened, ChainEvent, Deposited, HeaderFinalised, HeaderPosted
 
 FINALITY_WINDOW_S = 3_600

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
+from contracts.codes import ClockStatus
 from contracts.envelope import Envelope, open_envelope, seal
-from contracts.messages import ClockStatus, SettlementReading
+from contracts.messages import SettlementReading
 from contracts.signature import Signer
 from contracts.topics import Leaf, downlink_filter, parse_topic
 from device_profiles.profile import Profile, load_profile

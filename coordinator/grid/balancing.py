@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contracts.messages import SetPoint, SetPointKind
+from contracts.codes import SetPointKind
+from contracts.messages import SetPoint
 from contracts.units import cumulative_share
 from coordinator.grid.power_balance import PowerBalance
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.batch import AuctionRecord
+from contracts.codes import AuctionRule, Side
 from contracts.eip712 import keccak
 from contracts.leaves import Slot
-from contracts.messages import Auction, AuctionRule, Side, StandingOrder
+from contracts.messages import Auction, StandingOrder
 from coordinator.market.clearing import ClearedRound, clear_round, clear_shared_round
 from coordinator.market.slots_tree import SlotColumns, SlotsTree
 

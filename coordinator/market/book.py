@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.batch import AuctionRecord
+from contracts.codes import AuctionRule
 from contracts.leaves import Slot
-from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Bid
+from contracts.messages import FORCED_VERSION, Auction, Bid
 from coordinator.market.auctioneer import NO_ROUND_BEFORE, Entry
 from coordinator.store.store import Store
 

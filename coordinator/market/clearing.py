@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.clearing_rules import Clearing
-from contracts.messages import NO_ACCOUNT, LongSide, Side
+from contracts.codes import LongSide, Side
+from contracts.messages import NO_ACCOUNT
 from contracts.units import PRICE_LIMIT_MICRO_PER_KWH, PRICE_TICK_MICRO_PER_KWH
 
 Integers = NDArray[np.int64]

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contracts.batch import AuctionRecord
+from contracts.codes import AuctionRule
 from contracts.interval import SPOT_ROUND, Product, interval_of
-from contracts.messages import AuctionRule
 from coordinator.config import MarketConfig
 from coordinator.market.auctioneer import (
     NO_ROUND_BEFORE,

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sha3 import keccak_256
 
+from contracts.codes import LongSide, Side
 from contracts.merkle import DEPTH, EMPTY, LEAF_TAG, PARENT_TAG, Node, commitment
-from contracts.messages import LongSide, Side
 
 Integers = NDArray[np.int64]
 

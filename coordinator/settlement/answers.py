@@ -13,13 +13,14 @@ from typing import Any
 
 from contracts import demands
 from contracts.batch import BatchRecord
+from contracts.codes import AuctionRule
 from contracts.demands import Growth, Question
 from contracts.eip712 import layout
 from contracts.envelope import Envelope, open_envelope
 from contracts.evidence import Call
 from contracts.interval import PRODUCT_LENGTH_FACTOR
 from contracts.leaves import MeterLeaf, reading_commitment
-from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Bid, Header, SettlementReading, StandingOrder
+from contracts.messages import FORCED_VERSION, Auction, Bid, Header, SettlementReading, StandingOrder
 from contracts.meter_rules import NO_READING
 from contracts.posting import Posting
 from coordinator.effects import Alarm, SubmitAnswer

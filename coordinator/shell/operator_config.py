@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.header_rules import DEFAULT_GRACE_INTERVALS
 from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR
-from contracts.messages import AuctionRule
 from contracts.signature import address_of
 from contracts.topics import NAME_PATTERN
 from coordinator.config import MICRO_CENT, MarketConfig

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.codes import AuctionRule
 from contracts.demands import challenge_unanswered
 from contracts.eip712 import LocalValueError
 from contracts.evidence import Call
 from contracts.header_rules import Terms
-from contracts.messages import AuctionRule, Bid, Header
+from contracts.messages import Bid, Header
 from coordinator.shell.chain_client import LOG_RANGE_BLOCKS, ChainClient
 from coordinator.shell.chain_port import RemoteChainError
 from coordinator.shell.evm_contract import ContractInterface

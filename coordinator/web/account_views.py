@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from contracts.codes import ReadingFlag
 from contracts.interval import INTERVALS_PER_DAY
-from contracts.messages import ReadingFlag
 from coordinator.store.store import Store
 from coordinator.web.views import ABSENT_KEY, Document
 

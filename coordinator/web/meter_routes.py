@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
+from contracts.codes import Stream
 from contracts.interval import INTERVALS_PER_DAY, interval_of
-from contracts.messages import GapRecord, SettlementReading, Stream, TelemetryBatch
+from contracts.messages import GapRecord, SettlementReading, TelemetryBatch
 from contracts.topics import Leaf
 from coordinator.store.store import Store
 from coordinator.web import account_views

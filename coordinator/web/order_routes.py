@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from contracts.codes import Side
 from contracts.eip712 import LocalValueError, Message, typed_data
 from contracts.interval import Product
-from contracts.messages import ACCOUNT_LIMIT, FORCED_VERSION, Bid, Side, StandingOrder
+from contracts.messages import ACCOUNT_LIMIT, FORCED_VERSION, Bid, StandingOrder
 from contracts.topics import Leaf
 from coordinator.web import views
 from coordinator.web.context import Reads, Web, require_reader

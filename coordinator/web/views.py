@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from contracts.codes import AuctionRule, Side
 from contracts.eip712 import LocalValueError
 from contracts.interval import SPOT_ROUND, Product, interval_of
-from contracts.messages import AuctionRule, Side
 from contracts.units import amount_nano
 from coordinator.config import MarketConfig
 from coordinator.grid.power_balance import power_balance

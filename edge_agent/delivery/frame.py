@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from contracts.codes import Stream
 from contracts.eip712 import Message
-from contracts.messages import Bid, GapRecord, SettlementReading, StandingOrder, Stream, TelemetryBatch
+from contracts.messages import Bid, GapRecord, SettlementReading, StandingOrder, TelemetryBatch
 
 STANDING_PRODUCT = 0
 """Where a standing order stands among bids; no product has this number."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.header_rules import header_digest
 from contracts.interval import DAY_S, Product
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from contracts.proof_pack import (
     FillPack,
     IntervalPack,

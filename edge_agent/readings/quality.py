@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from contracts.messages import ReadingFlag
+from contracts.codes import ReadingFlag
 from device_profiles.measurement import MEASUREMENTS
 
 PATIENCE_MS = 900_000

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from edge_agent.config import ClockConfig
 
 STEP_MS = 500

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from edge_agent.config import ConfigError, MeterConfig
 from edge_agent.config_update import NodeConfig
 from edge_agent.effects import Counters, Sample, WriteDevice, WriteResult

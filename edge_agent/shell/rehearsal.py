@@ -13,8 +13,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from contracts.codes import ClockStatus, SetPointKind
 from contracts.eip712 import LocalValueError
-from contracts.messages import ClockStatus, SetPoint, SetPointKind
+from contracts.messages import SetPoint
 from device_profiles.codec import LocalCodecError
 from device_profiles.profile import load_profile
 from device_profiles.read_plan import LocalPlanError

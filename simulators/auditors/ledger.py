@@ -9,17 +9,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from contracts.codes import AuctionRule, Stream
 from contracts.interval import INTERVAL_S, Product
-from contracts.messages import (
-    Acknowledgement,
-    AuctionRule,
-    Bid,
-    GapRecord,
-    Receipt,
-    SettlementReading,
-    StandingOrder,
-    Stream,
-)
+from contracts.messages import Acknowledgement, Bid, GapRecord, Receipt, SettlementReading, StandingOrder
 from contracts.topics import Leaf, parse_topic
 from simulators.auditors.auditor import Findings, Opened, account_named
 from simulators.faults import CrashPoint

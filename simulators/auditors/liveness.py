@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contracts.codes import Stream
 from contracts.interval import INTERVAL_S
-from contracts.messages import Acknowledgement, Bid, SettlementReading, Stream
+from contracts.messages import Acknowledgement, Bid, SettlementReading
 from contracts.topics import Leaf, parse_topic
 from edge_agent.delivery.frame import FrameKind
 from simulators.auditors.auditor import Findings, Opened

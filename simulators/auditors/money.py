@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from contracts.messages import SUPPLIER, AuctionRule
+from contracts.codes import AuctionRule
+from contracts.messages import SUPPLIER
 from coordinator.pricing.community_price import PriceInputs, community_price
 from simulators.auditors.auditor import Findings
 from simulators.world_events import RecordPublished, WorldEvent

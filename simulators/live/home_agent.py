@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from urllib.parse import urlsplit
 
+from contracts.codes import AuctionRule
 from contracts.interval import DAY_S, INTERVAL_S, interval_of
-from contracts.messages import AuctionRule
 from contracts.units import PRICE_TICK_MICRO_PER_KWH
 from coordinator.config import MarketConfig
 from coordinator.shell.clock import ScaledClock

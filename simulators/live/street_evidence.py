@@ -10,9 +10,10 @@ from web3.contract import Contract
 
 from contracts.artifacts import load
 from contracts.audit import ForcedOrder
+from contracts.codes import ReadingFlag
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S
-from contracts.messages import Bid, Header, ReadingFlag, SettlementReading
+from contracts.messages import Bid, Header, SettlementReading
 from contracts.signature import Signer
 from coordinator.replay import first_difference, replay
 from coordinator.store.store import Store

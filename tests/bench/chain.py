@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from eth_account import Account
 
-from contracts.messages import AuctionRule
+from contracts.codes import AuctionRule
 from simulators.evm_chain import CHAIN_ID, DEV_KEY, EvmChain
 from tests.bench.figure import Figure, measured
 from tests.contracts.local_chain import START_S, py_evm_chain

@@ -21,9 +21,10 @@ from statistics import quantiles
 import aiomqtt
 import psutil
 
+from contracts.codes import SetPointKind
 from contracts.envelope import seal
 from contracts.interval import interval_start_s
-from contracts.messages import SetPoint, SetPointKind
+from contracts.messages import SetPoint
 from contracts.signature import address_of, signer_of
 from contracts.telemetry import TelemetryReading, batch_of, pack_columns
 from contracts.topics import Leaf, topic

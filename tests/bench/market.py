@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from contracts.codes import Side
 from contracts.leaves import Slot
 from contracts.merkle import MerkleSumTree
-from contracts.messages import Side
 from coordinator.market.clearing import ClearedRound, Integers, clear_round
 from coordinator.market.slots_tree import SlotColumns, SlotsTree
 from tests.bench.figure import Figure, measured

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from contracts.audit_state import ForcedOrder
+from contracts.codes import AuctionRule
 from contracts.eip712 import camel_case, layout
 from contracts.evidence import PostedHeader
 from contracts.interval import INTERVAL_S
-from contracts.messages import AuctionRule, Bid
+from contracts.messages import Bid
 from contracts.posting import Posting
 from tests.contracts.history import History, begun, drawn_terms
 from tests.contracts.local_chain import FIRST, Chain

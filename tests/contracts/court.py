@@ -16,12 +16,13 @@ from functools import lru_cache
 from typing import Any
 
 from contracts.audit_state import INCLUSION_DELAY_S, ForcedOrder
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain, Message, digest, layout
 from contracts.evidence import Call, Lie, Struct
 from contracts.header_rules import Terms, header_digest
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
 from contracts.merkle import AUCTIONS_DEPTH, DEPTH, EMPTY, Node, commitment, parent
-from contracts.messages import Auction, AuctionRule, Header
+from contracts.messages import Auction, Header
 from contracts.signature import refusal_of
 
 LAST_PLACE = (1 << AUCTIONS_DEPTH) - 1

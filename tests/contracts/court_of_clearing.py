@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.clearing_rules import SlotFault, auction_fault, slot_fault
+from contracts.codes import AuctionRule
 from contracts.eip712 import keccak
 from contracts.evidence import Lie, Tree
 from contracts.header_rules import placement_fault
 from contracts.interval import INTERVAL_S, Product, find_product
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, reading_commitment
 from contracts.merkle import AUCTIONS_DEPTH, DEPTH, EMPTY, LEAF_TAG, PARENT_TAG, Node, commitment
-from contracts.messages import FORCED_VERSION, NO_ACCOUNT, Auction, AuctionRule, Bid, Header, Receipt, StandingOrder
+from contracts.messages import FORCED_VERSION, NO_ACCOUNT, Auction, Bid, Header, Receipt, StandingOrder
 from contracts.round_rules import (
     ForcedFault,
     carry_fault,

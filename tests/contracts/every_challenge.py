@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from contracts import challenges
+from contracts.codes import AuctionRule
 from contracts.envelope import Envelope, open_envelope
 from contracts.evidence import NO_AUCTION, NO_BALANCE, NO_SIBLINGS_20, NO_SLOT, Call, PlacedMeter, PlacedSlot, Tree
 from contracts.interval import PRODUCT_LENGTHS, product_covering
-from contracts.messages import AuctionRule, SettlementReading
+from contracts.messages import SettlementReading
 from contracts.posting import Posting
 from contracts.round_rules import LENGTH_PLACE, closing_interval
 from tests.contracts.history import History

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from contracts.audit import AuditRules, AuditState, Finding, audit_record
 from contracts.audit_state import ForcedOrder
+from contracts.codes import AuctionRule, Side
 from contracts.eip712 import Domain, Message, digest
 from contracts.interval import INTERVAL_S, Product
-from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Bid, Receipt, Side, StandingOrder
+from contracts.messages import FORCED_VERSION, Auction, Bid, Receipt, StandingOrder
 from contracts.posting import Posting
 from contracts.signature import Signer, address_of, signer_of
 from tests.contracts import court_of_clearing, court_of_meters  # noqa: F401 - they register their judgements

@@ -13,25 +13,14 @@ from dataclasses import dataclass, field, replace
 from contracts.audit_state import ForcedOrder
 from contracts.batch import AuctionRecord, BatchRecord
 from contracts.clearing_rules import Clearing, Order, clear
+from contracts.codes import AuctionRule, ClockStatus, Side
 from contracts.commitments import Commitment, carried, commitment_of, commitments_hash, listed, reserved_nano
 from contracts.eip712 import Domain, digest, keccak
 from contracts.envelope import seal
 from contracts.header_rules import FIRST_HEADER_PREVIOUS, Terms, header_digest
 from contracts.interval import INTERVAL_S, PRODUCT_LENGTHS, SPOT_ROUND, Product, product_covering
 from contracts.leaves import BalanceLeaf, Slot, meter_leaf, reading_commitment, settlement_delta_nano
-from contracts.messages import (
-    FORCED_VERSION,
-    SUPPLIER,
-    Auction,
-    AuctionRule,
-    Bid,
-    ClockStatus,
-    Header,
-    Receipt,
-    SettlementReading,
-    Side,
-    StandingOrder,
-)
+from contracts.messages import FORCED_VERSION, SUPPLIER, Auction, Bid, Header, Receipt, SettlementReading, StandingOrder
 from contracts.posting import Posting
 from contracts.round_rules import closing_interval
 from tests.contracts.local_chain import home_signer

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from contracts.clearing_rules import AuctionFault, SlotFault
+from contracts.codes import AuctionRule
 from contracts.commitments import ReserveFault
 from contracts.evidence import Lie
 from contracts.header_rules import BalanceFault, PlacementFault
-from contracts.messages import AuctionRule
 from contracts.meter_rules import ReadingFault, RegisterFault
 from contracts.round_rules import CarryFault, ForcedFault, OrderFault, ReceiptFault, RoundFault, StandingFault
 from tests.contracts.court import CommitmentFault, LeafFault, NodeFault, SignatureFault

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from contracts.batch import AuctionRecord
+from contracts.codes import AuctionRule, LongSide, Side
 from contracts.eip712 import digest, keccak
 from contracts.evidence import Lie
 from contracts.interval import Product
 from contracts.leaves import Slot, reading_commitment
-from contracts.messages import FORCED_VERSION, NO_ACCOUNT, AuctionRule, LongSide, Side, StandingOrder
+from contracts.messages import FORCED_VERSION, NO_ACCOUNT, StandingOrder
 from contracts.signature import CURVE_ORDER
 from tests.contracts.local_chain import home_signer
 from tests.contracts.retelling import (

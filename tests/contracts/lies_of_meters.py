@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from contracts.codes import Side
 from contracts.commitments import Commitment
 from contracts.envelope import Envelope, open_envelope, seal
 from contracts.evidence import Lie
 from contracts.interval import Product, find_product
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, reading_commitment
-from contracts.messages import SUPPLIER, SettlementReading, Side
+from contracts.messages import SUPPLIER, SettlementReading
 from contracts.meter_rules import NO_READING
 from contracts.round_rules import is_closed
 from tests.contracts.local_chain import home_signer

@@ -8,12 +8,13 @@ from typing import Any
 
 from contracts import challenges
 from contracts.batch import AuctionRecord
+from contracts.codes import AuctionRule
 from contracts.eip712 import keccak
 from contracts.evidence import Lie, PlacedAuction, Tree
 from contracts.interval import Product
 from contracts.leaves import Slot
 from contracts.merkle import AUCTIONS_DEPTH, MerkleSumTree
-from contracts.messages import FORCED_VERSION, AuctionRule, Receipt
+from contracts.messages import FORCED_VERSION, Receipt
 from contracts.posting import Posting
 from contracts.round_rules import closing_interval
 from tests.contracts.retelling import Scene, Told, nodes_of, retold, with_auction, with_slot, without_slot

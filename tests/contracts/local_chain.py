@@ -25,11 +25,12 @@ from web3.logs import DISCARD
 
 from contracts.artifacts import anvil, load
 from contracts.challenges import finalise, post
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain, keccak
 from contracts.evidence import Call, PostedHeader
 from contracts.header_rules import Terms
 from contracts.interval import FIRST_MONDAY, INTERVAL_S
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from contracts.signature import Signer, address_of, signer_of
 
 NANO = 10**9

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from contracts.clearing_rules import Order
-from contracts.messages import Side
+from contracts.codes import Side
 
 TICK = 100
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts import demands
+from contracts.codes import AuctionRule
 from contracts.demands import Demand, Growth, Question
 from contracts.eip712 import keccak
 from contracts.envelope import Envelope, open_envelope
 from contracts.evidence import NO_BALANCE, Call
 from contracts.interval import INTERVAL_S, Product
-from contracts.messages import AuctionRule, Bid, Receipt, SetPoint, SetPointReport, SettlementReading
+from contracts.messages import Bid, Receipt, SetPoint, SetPointReport, SettlementReading
 from contracts.posting import Posting
 from tests.contracts.every_challenge import last_reading
 from tests.contracts.history import History

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from contracts.codes import AuctionRule, LongSide
 from contracts.eip712 import Message, layout
 from contracts.interval import SPOT_ROUND, Product
 from contracts.leaves import Slot
-from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, LongSide
+from contracts.messages import NO_ACCOUNT, Auction
 
 
 def random_message(message_type: type[Message], rng: random.Random) -> Any:

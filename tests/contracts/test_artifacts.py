@@ -14,12 +14,13 @@ from contracts.clearing_rules import (
     AuctionFault,
     SlotFault,
 )
+from contracts.codes import AuctionRule, LongSide, Side
 from contracts.commitments import ReserveFault
 from contracts.demands import Question
 from contracts.eip712 import camel_case, layout
 from contracts.evidence import Lie, Tree
 from contracts.header_rules import BalanceFault, PlacementFault
-from contracts.messages import MESSAGES, AuctionRule, LongSide, Side
+from contracts.messages import MESSAGES
 from contracts.meter_rules import ReadingFault, RegisterFault
 from contracts.round_rules import CarryFault, ForcedFault, OrderFault, ReceiptFault, RoundFault, StandingFault
 from contracts.solidity_source import LEAVES, messages_library

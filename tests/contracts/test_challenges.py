@@ -12,8 +12,8 @@ from eth_abi.exceptions import EncodingError
 from web3.exceptions import MismatchedABI
 
 from contracts.artifacts import anvil
+from contracts.codes import AuctionRule
 from contracts.evidence import Call
-from contracts.messages import AuctionRule
 from tests.contracts.chain_history import ChainHistory, history_on
 from tests.contracts.court import Refused
 from tests.contracts.every_challenge import every_challenge

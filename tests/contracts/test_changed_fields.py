@@ -15,8 +15,9 @@ import pytest
 
 from contracts.batch import BatchRecord, RemoteRecordError
 from contracts.bounded_json import load_json
+from contracts.codes import AuctionRule
 from contracts.eip712 import LocalValueError, layout
-from contracts.messages import SUPPLIER, AuctionRule
+from contracts.messages import SUPPLIER
 from tests.contracts.lies import NIGHTLY, RULES, told_history
 from tests.contracts.retelling import (
     Scene,

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.clearing_rules import AuctionFault, Order, SlotFault, auction_fault, clear, slot_fault
+from contracts.codes import Side
 from contracts.leaves import Slot
-from contracts.messages import Auction, Side
+from contracts.messages import Auction
 from contracts.units import cumulative_share
 from tests.contracts.markets import TICK, best_welfare, markets, welfare
 

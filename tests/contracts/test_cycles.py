@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from contracts.challenges import challenge_balance, withdraw
+from contracts.codes import Side
 from contracts.evidence import Call, PlacedBalance
 from contracts.interval import INTERVAL_S
-from contracts.messages import Side
 from contracts.posting import Posting
 from tests.contracts.community import (
     CAP,

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from contracts.challenges import challenge_totals, withdraw
+from contracts.codes import AuctionRule
 from contracts.commitments import NO_COMMITMENTS
 from contracts.evidence import Call, PlacedBalance, Tree
 from contracts.header_rules import header_digest
 from contracts.interval import INTERVAL_S
 from contracts.leaves import BalanceLeaf
 from contracts.merkle import MerkleSumTree, leaf_node
-from contracts.messages import AuctionRule
 from tests.contracts.chain_history import history_on
 from tests.contracts.court import RULINGS
 from tests.contracts.crowded import crowded

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.audit import audit_record
 from contracts.batch import BatchRecord
-from contracts.messages import AuctionRule
+from contracts.codes import AuctionRule
 from tests.contracts.court import RULINGS, Refused
 from tests.contracts.every_challenge import every_challenge
 from tests.contracts.forged_evidence import Forger

@@ -155,6 +155,15 @@ def test_a_standing_order_off_the_tick_grid_cannot_be_built() -> None:
         StandingOrder(1, 1, 150, 100, 0, 0)
 
 
+def test_the_last_sequence_of_a_batch_is_one_that_a_store_can_hold() -> None:
+    def batch(first: int) -> TelemetryBatch:
+        return TelemetryBatch(1, 0, 1, first, 2, 5, 6, bytes(32), bytes(32), bytes(32))
+
+    assert batch((1 << 63) - 2).count == 2
+    with pytest.raises(LocalValueError, match="below"):
+        batch((1 << 63) - 1)
+
+
 @pytest.mark.parametrize("document", [{}, {"account": 1}, {**A_BID.to_json(), "extra": 1}, []])
 def test_json_with_missing_or_unknown_fields_is_refused(document: dict[str, int]) -> None:
     with pytest.raises(LocalValueError):

@@ -10,6 +10,7 @@ import pytest
 from web3.contract import Contract
 
 from contracts.challenges import opening_struct
+from contracts.codes import AuctionRule
 from contracts.commitments import (
     Commitment,
     ReserveFault,
@@ -24,7 +25,7 @@ from contracts.commitments import (
 from contracts.evidence import blank_struct, message_struct
 from contracts.interval import PRODUCT_LENGTHS, Product, find_product, product_covering
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot, meter_leaf
-from contracts.messages import FORCED_VERSION, Auction, AuctionRule, Header, Receipt, SettlementReading, StandingOrder
+from contracts.messages import FORCED_VERSION, Auction, Header, Receipt, SettlementReading, StandingOrder
 from contracts.meter_rules import ReadingFault, RegisterFault, contracted_differs, reading_fault, register_fault
 from contracts.round_rules import (
     CarryFault,

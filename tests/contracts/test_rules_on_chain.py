@@ -19,12 +19,13 @@ from contracts.clearing_rules import (
     rule_fill_wh,
     slot_fault,
 )
+from contracts.codes import AuctionRule, LongSide
 from contracts.evidence import blank_struct, message_struct, node_struct
 from contracts.header_rules import BalanceFault, PlacementFault, balance_fault, placement_fault
 from contracts.interval import INTERVAL_S, PRODUCT_LENGTHS, SPOT_ROUND, Product
 from contracts.leaves import MeterLeaf, Slot, meter_leaf
 from contracts.merkle import MerkleSumTree
-from contracts.messages import Auction, AuctionRule, Header, LongSide
+from contracts.messages import Auction, Header
 from tests.contracts.honest_market import auction_of
 from tests.contracts.local_chain import (
     GRACE,

@@ -11,12 +11,13 @@ from eth_account.messages import encode_typed_data
 from eth_utils import to_checksum_address
 from web3.contract import Contract
 
+from contracts.codes import LongSide
 from contracts.eip712 import Domain, Message, digest, layout, typed_data
 from contracts.evidence import message_struct, node_struct
 from contracts.header_rules import auction_node
 from contracts.leaves import BalanceLeaf, MeterLeaf, Slot
 from contracts.merkle import DEPTH, EMPTY, MerkleSumTree, Node, commitment, leaf_node, parent, path_bytes, prefix_sum_c
-from contracts.messages import MESSAGES, Auction, LongSide
+from contracts.messages import MESSAGES, Auction
 from contracts.signature import address_of, refusal_of
 from contracts.solidity_source import LEAVES
 from tests.contracts.local_chain import (

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from contracts import demands
+from contracts.codes import AuctionRule
 from contracts.demands import Question
 from contracts.evidence import Lie
 from contracts.interval import INTERVAL_S
-from contracts.messages import AuctionRule
 from tests.contracts.chain_history import ChainHistory, history_on
 from tests.contracts.history import History
 from tests.contracts.local_chain import (

@@ -12,11 +12,12 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
+from contracts.codes import Side
 from contracts.eip712 import Message
 from contracts.envelope import Envelope, seal
 from contracts.evidence import Call
 from contracts.interval import INTERVAL_S, STREET_CALENDAR, Product
-from contracts.messages import Bid, Header, SettlementReading, Side
+from contracts.messages import Bid, Header, SettlementReading
 from contracts.signature import address_of, signer_of
 from contracts.topics import Leaf, topic
 from coordinator.chain_events import AccountOpened, ChainEvent, Deposited

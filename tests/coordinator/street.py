@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from contracts.codes import AuctionRule, Side
 from contracts.eip712 import Domain, Message
 from contracts.envelope import seal
 from contracts.interval import INTERVAL_S, STREET_CALENDAR, Product, interval_of
-from contracts.messages import AuctionRule, Bid, SettlementReading, Side
+from contracts.messages import Bid, SettlementReading
 from contracts.signature import address_of, signer_of
 from contracts.topics import Leaf, topic
 from coordinator.chain_events import AccountOpened, Deposited

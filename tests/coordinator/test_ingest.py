@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.codes import Side
 from contracts.commitments import COMMITMENTS_LIMIT
 from contracts.eip712 import Domain
 from contracts.envelope import seal
 from contracts.interval import Product, product_covering
-from contracts.messages import FORCED_VERSION, Bid, SetPointReport, SettlementReading, Side, StandingOrder
+from contracts.messages import FORCED_VERSION, Bid, SetPointReport, SettlementReading, StandingOrder
 from contracts.signature import signer_of
 from contracts.telemetry import CHAIN_START, TelemetryReading, batch_of, pack_columns
 from contracts.topics import Leaf

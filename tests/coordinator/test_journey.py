@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from contracts.audit import AuditRules, AuditState, audit_record
 from contracts.batch import BatchRecord
+from contracts.codes import Side
 from contracts.interval import INTERVAL_S, STREET_CALENDAR, Product, product_covering
-from contracts.messages import FORCED_VERSION, Bid, Header, Side
+from contracts.messages import FORCED_VERSION, Bid, Header
 from contracts.proof_pack import FillPack, IntervalPack, fill_pack_faults, interval_pack_faults, open_pack
 from contracts.signature import address_of, signer_of
 from contracts.units import amount_nano

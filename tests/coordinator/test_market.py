@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from contracts.batch import AuctionRecord
 from contracts.clearing_rules import Order, auction_fault, clear, slot_fault
+from contracts.codes import LongSide, Side
 from contracts.eip712 import keccak
 from contracts.interval import Product
 from contracts.leaves import slot_node
-from contracts.messages import LongSide, Side, StandingOrder
+from contracts.messages import StandingOrder
 from coordinator.market.auctioneer import (
     Entry,
     Round,

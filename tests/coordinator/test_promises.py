@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from contracts.batch import AuctionRecord, BatchRecord
+from contracts.codes import AuctionRule, Side
 from contracts.commitments import COMMITMENTS_LIMIT, commitments_hash
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import DEFAULT_CALENDAR, INTERVAL_S, STREET_CALENDAR, Product, product_covering
 from contracts.leaves import BalanceLeaf
-from contracts.messages import FORCED_VERSION, AuctionRule, Bid, Receipt, Side, StandingOrder
+from contracts.messages import FORCED_VERSION, Bid, Receipt, StandingOrder
 from contracts.signature import signer_of
 from contracts.topics import Leaf
 from coordinator.chain_events import OrderCancelled, OrderForced

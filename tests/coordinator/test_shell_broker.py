@@ -16,9 +16,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from contracts.codes import Side
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import interval_of
-from contracts.messages import Acknowledgement, Receipt, Side
+from contracts.messages import Acknowledgement, Receipt
 from contracts.topics import Leaf, downlink_filter, topic
 from coordinator.shell.broker import PACKET_LIMIT_BYTES, EmbeddedBroker, LocalBrokerError
 from coordinator.shell.external_broker import ExternalBroker, LocalBrokerUrlError

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from contracts.codes import Side
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Acknowledgement, Receipt, Side
+from contracts.messages import Acknowledgement, Receipt
 from contracts.topics import Leaf
 from coordinator.chain_events import HeaderPosted
 from coordinator.coordinator import Coordinator

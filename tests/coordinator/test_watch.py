@@ -9,10 +9,11 @@ import pytest
 
 from contracts.audit import Question
 from contracts.batch import BatchRecord
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain, keccak
 from contracts.header_rules import Terms, header_digest
 from contracts.interval import FIRST_MONDAY
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from contracts.posting import Posting
 from contracts.signature import address_of
 from coordinator.watch.watcher import DEMANDS_A_HEADER, Ask, Expire, File, OpenDemand, Warn, Watcher

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.challenges import post
+from contracts.codes import AuctionRule
 from contracts.demands import Question, ask_cover, ask_leaf
 from contracts.eip712 import keccak
 from contracts.evidence import Call, PostedHeader
 from contracts.header_rules import header_digest
 from contracts.interval import INTERVAL_S
-from contracts.messages import AuctionRule
 from contracts.posting import Posting
 from contracts.signature import address_of
 from coordinator.chain_events import CoverDemanded, DemandRaised, HeaderPosted

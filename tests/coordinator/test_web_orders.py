@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from contracts.codes import Side
 from contracts.eip712 import Domain
 from contracts.envelope import seal
 from contracts.interval import INTERVAL_S, Product, ProductLength, interval_of, product_covering
-from contracts.messages import FORCED_VERSION, Bid, GapRecord, Receipt, Side, StandingOrder, TelemetryBatch
+from contracts.messages import FORCED_VERSION, Bid, GapRecord, Receipt, StandingOrder, TelemetryBatch
 from contracts.signature import refusal_of, signer_of
 from contracts.telemetry import CHAIN_START, TelemetryReading, batch_of, pack_columns
 from coordinator.ingest import FUTURE_LIMIT_S, REGISTER_LIMIT_WH, Refusal

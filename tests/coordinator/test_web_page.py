@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from contracts.codes import Side
 from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Side
 from contracts.telemetry import CHAIN_START, TelemetryReading, batch_of, pack_columns
 from tests.coordinator.running import Running, bid_of, body_of, reading_of, running
 from tests.coordinator.street import START_S

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.batch import BatchRecord
+from contracts.codes import Side
 from contracts.eip712 import keccak
 from contracts.interval import INTERVAL_S, interval_of
-from contracts.messages import Side
 from contracts.proof_pack import interval_pack_faults, open_pack
 from coordinator.web.app import create_app, openapi_document
 from coordinator.web.limits import CONTENT_POLICY, RateLimit, TokenBuckets, nesting_exceeds

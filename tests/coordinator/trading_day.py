@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from contracts.audit import AuditRules, AuditState, ForcedOrder, audit_record
 from contracts.batch import BatchRecord
+from contracts.codes import AuctionRule, Side
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import (
     DAY_S,
@@ -25,7 +26,7 @@ from contracts.interval import (
     interval_start_s,
 )
 from contracts.leaves import Slot
-from contracts.messages import FORCED_VERSION, AuctionRule, Bid, Header, Receipt, Side, StandingOrder
+from contracts.messages import FORCED_VERSION, Bid, Header, Receipt, StandingOrder
 from contracts.round_rules import receipt_fault
 from contracts.signature import address_of
 from contracts.topics import Leaf

@@ -12,18 +12,17 @@ import aiomqtt
 import pytest
 from amqtt.broker import Broker
 
+from contracts.codes import ClockStatus, Stream
 from contracts.eip712 import Message
 from contracts.envelope import Envelope, open_envelope, seal
 from contracts.messages import (
     Acknowledgement,
     Bid,
-    ClockStatus,
     GapRecord,
     Receipt,
     SetPointReport,
     SettlementReading,
     StandingOrder,
-    Stream,
     TelemetryBatch,
 )
 from contracts.signature import address_of, signer_of

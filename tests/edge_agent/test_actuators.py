@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.codes import SetPointKind, SetPointOutcome
 from contracts.eip712 import LocalValueError
-from contracts.messages import SetPointKind, SetPointOutcome
 from contracts.topics import Leaf, topic
 from device_profiles.profile import load_profile
 from device_profiles.profile_parts import WritePoint

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from contracts.codes import ClockStatus, ReadingFlag
 from contracts.interval import INTERVAL_S, interval_of, interval_start_s
-from contracts.messages import ClockStatus, ReadingFlag
 from tests.edge_agent.conftest import Home
 
 START_MS = interval_start_s(2_000_000) * 1000

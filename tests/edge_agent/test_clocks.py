@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from contracts.codes import ClockStatus, ReadingFlag
 from contracts.interval import INTERVAL_S, interval_of, interval_start_s
-from contracts.messages import ClockStatus, ReadingFlag, SettlementReading, TelemetryBatch
+from contracts.messages import SettlementReading, TelemetryBatch
 from tests.edge_agent.conftest import eventually
 from tests.edge_agent.real_home import RealHome, judge
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from contracts.codes import AuctionRule
 from contracts.header_rules import Terms
 from contracts.interval import STREET_CALENDAR
-from contracts.messages import AuctionRule
 from edge_agent.config import AgentConfig, ConfigError, agent_config_from_toml
 
 GOOD = """

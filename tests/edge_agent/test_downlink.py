@@ -9,8 +9,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contracts.codes import Stream
 from contracts.interval import INTERVAL_S, interval_start_s
-from contracts.messages import Acknowledgement, Bid, Receipt, StandingOrder, Stream
+from contracts.messages import Acknowledgement, Bid, Receipt, StandingOrder
 from contracts.topics import DOWNWARD, Leaf, topic
 from edge_agent.delivery.frame import FrameKind
 from edge_agent.effects import Publish

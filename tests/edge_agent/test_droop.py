@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.messages import SetPointKind
+from contracts.codes import SetPointKind
 from contracts.topics import Leaf
 from device_profiles.profile import load_profile
 from edge_agent.config_local import FREQUENCY_WATT, STANDARDS, VOLT_VAR, VOLT_WATT, DroopConfig

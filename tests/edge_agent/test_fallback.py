@@ -20,7 +20,8 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from contracts.messages import SetPoint, SetPointKind, SetPointOutcome, SetPointReport
+from contracts.codes import SetPointKind, SetPointOutcome
+from contracts.messages import SetPoint, SetPointReport
 from contracts.topics import Leaf, topic
 from device_profiles.profile import load_profile
 from simulators.live.modbus import MeterServer

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from contracts.codes import ClockStatus
 from contracts.interval import INTERVALS_PER_DAY, interval_start_s
-from contracts.messages import Bid, ClockStatus
+from contracts.messages import Bid
 from contracts.topics import Leaf
 from edge_agent.config import BiddingConfig, MeterConfig
 from edge_agent.config_local import BatteryConfig, VehicleConfig

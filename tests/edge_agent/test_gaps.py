@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edge_agent.delivery.sequence as sequence_module
+from contracts.codes import GapReason, Stream
 from contracts.interval import INTERVAL_S, interval_start_s
-from contracts.messages import GapReason, GapRecord, Stream, TelemetryBatch
+from contracts.messages import GapRecord, TelemetryBatch
 from contracts.topics import Leaf
 from edge_agent.delivery.frame import FrameKind
 from edge_agent.delivery.gaps import holes_between

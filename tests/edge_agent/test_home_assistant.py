@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from device_profiles.measurement import MEASUREMENTS
 from edge_agent.config_site import HomeAssistantConfig
 from edge_agent.effects import Counters, Publish

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import edge_agent.delivery.outbox as outbox_module
+from contracts.codes import GapReason, Stream
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S, interval_start_s
-from contracts.messages import GapReason, GapRecord, Stream, TelemetryBatch
+from contracts.messages import GapRecord, TelemetryBatch
 from edge_agent.delivery.frame import Frame, FrameKind
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.effects import Alarm, Counters

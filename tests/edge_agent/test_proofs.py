@@ -7,12 +7,13 @@ from pathlib import Path
 
 from contracts.batch import AuctionRecord, BatchRecord
 from contracts.clearing_rules import Order, clear
+from contracts.codes import AuctionRule, Side
 from contracts.commitments import NO_COMMITMENTS
 from contracts.eip712 import digest
 from contracts.interval import SPOT_ROUND, Product, interval_start_s
 from contracts.leaves import BalanceLeaf, Slot, meter_leaf
 from contracts.merkle import MerkleSumTree, commitment
-from contracts.messages import NO_ACCOUNT, Auction, AuctionRule, Header, Side
+from contracts.messages import NO_ACCOUNT, Auction, Header
 from contracts.proof_pack import FillPack, IntervalPack, fill_packs, interval_packs, pack_bytes
 from contracts.signature import signer_of
 from contracts.topics import Leaf, topic

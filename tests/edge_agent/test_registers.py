@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.codes import ClockStatus, ReadingFlag
 from contracts.envelope import Envelope, open_envelope
 from contracts.interval import INTERVAL_S, interval_start_s
-from contracts.messages import ClockStatus, ReadingFlag, SettlementReading, TelemetryBatch
+from contracts.messages import SettlementReading, TelemetryBatch
 from contracts.telemetry import open_batch
 from edge_agent.config import MeterConfig
 from edge_agent.delivery.frame import FrameKind

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import edge_agent.delivery.outbox as outbox_module
 import edge_agent.delivery.replay as replay_module
+from contracts.codes import Stream
 from contracts.interval import INTERVAL_S, interval_start_s
-from contracts.messages import Acknowledgement, GapRecord, Stream, TelemetryBatch
+from contracts.messages import Acknowledgement, GapRecord, TelemetryBatch
 from contracts.topics import Leaf
 from edge_agent.delivery.frame import Frame, FrameKind
 from edge_agent.delivery.outbox import Outbox

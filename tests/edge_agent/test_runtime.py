@@ -15,7 +15,8 @@ import aiomqtt
 import pytest
 from amqtt.broker import Broker as Amqtt
 
-from contracts.messages import Bid, SetPoint, SetPointOutcome, SetPointReport, SettlementReading, TelemetryBatch
+from contracts.codes import SetPointOutcome
+from contracts.messages import Bid, SetPoint, SetPointReport, SettlementReading, TelemetryBatch
 from contracts.topics import Leaf, topic
 from edge_agent.config import AgentConfig, BrokerConfig, MeterConfig
 from edge_agent.shell.clock import ScaledClock

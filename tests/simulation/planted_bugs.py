@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from contracts.codes import ReadingFlag
 from contracts.commitments import Commitment, listed
-from contracts.messages import Bid, ReadingFlag, StandingOrder, TelemetryBatch
+from contracts.messages import Bid, StandingOrder, TelemetryBatch
 from contracts.proof_pack import FillPack
 from coordinator.coordinator import Coordinator, Reception
 from coordinator.effects import Publish as OperatorPublish

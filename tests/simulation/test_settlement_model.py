@@ -7,10 +7,11 @@ from random import Random
 
 import pytest
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import keccak
 from contracts.header_rules import header_digest
 from contracts.interval import INTERVAL_S
-from contracts.messages import AuctionRule, Header
+from contracts.messages import Header
 from contracts.signature import address_of
 from coordinator.chain_events import ChainEvent, HeaderPosted
 from simulators.evm_settlement import EvmSettlement

@@ -63,7 +63,7 @@ library Commitments {
     /// product and the hash; zero for the empty list.
     function hash(Commitment[] calldata list) internal pure returns (bytes32) {
         if (list.length == 0) return bytes32(0);
-        bytes memory heads;
+        bytes memory heads = "";
         for (uint256 from = 0; from < list.length; from += CHUNK_LENGTH) {
             uint256 to = from + CHUNK_LENGTH < list.length ? from + CHUNK_LENGTH : list.length;
             heads = bytes.concat(heads, bytes8(list[from].product), _chunkHash(list[from:to]));
@@ -83,7 +83,7 @@ library Commitments {
         if (count == 0) {
             return (committed == bytes32(0) && opening.heads.length + opening.entries.length + chunk == 0, owed);
         }
-        isShown = opening.heads.length == count * HEAD_BYTES && keccak256(opening.heads) == committed && chunk < count
+        isShown = opening.heads.length % HEAD_BYTES == 0 && keccak256(opening.heads) == committed && chunk < count
             && (chunk == 0 || _firstOf(opening.heads, chunk) <= product)
             && (chunk + 1 == count || product < _firstOf(opening.heads, chunk + 1))
             && _chunkHash(opening.entries) == bytes32(opening.heads[chunk * HEAD_BYTES + 8:(chunk + 1) * HEAD_BYTES]);

@@ -205,62 +205,40 @@ library Messages {
         bytes32 commitmentsHash;
     }
 
-    /// @notice EIP-712 type hash of SettlementReading.
+    // EIP-712 type hashes.
     bytes32 internal constant SETTLEMENT_READING_TYPE_HASH = keccak256(
         "SettlementReading(uint32 account,uint16 meter,uint32 epoch,uint64 sequence,uint64 interval,uint64 takenAtS,uint64 importWh,uint64 exportWh,uint16 flags,uint8 clock,bytes32 chainHead,bytes32 evidenceHash)"
     );
-
-    /// @notice EIP-712 type hash of TelemetryBatch.
     bytes32 internal constant TELEMETRY_BATCH_TYPE_HASH = keccak256(
         "TelemetryBatch(uint32 account,uint16 meter,uint32 epoch,uint64 firstSequence,uint16 count,uint64 firstTakenAtS,uint64 lastTakenAtS,bytes32 previousHead,bytes32 head,bytes32 readingsRoot)"
     );
-
-    /// @notice EIP-712 type hash of Bid.
     bytes32 internal constant BID_TYPE_HASH = keccak256(
         "Bid(uint32 account,uint64 product,uint32 version,uint8 side,uint64 quantityWh,int64 limitPrice,uint64 expiryS)"
     );
-
-    /// @notice EIP-712 type hash of StandingOrder.
     bytes32 internal constant STANDING_ORDER_TYPE_HASH = keccak256(
         "StandingOrder(uint32 account,uint32 version,int64 maxBuyPrice,int64 minSellPrice,uint64 validFromS,uint64 validUntilS)"
     );
-
-    /// @notice EIP-712 type hash of Receipt.
     bytes32 internal constant RECEIPT_TYPE_HASH = keccak256(
         "Receipt(uint32 account,uint64 product,uint32 version,bytes32 bidHash,uint32 round,uint64 clearsAtS)"
     );
-
-    /// @notice EIP-712 type hash of Acknowledgement.
     bytes32 internal constant ACKNOWLEDGEMENT_TYPE_HASH = keccak256(
         "Acknowledgement(uint32 account,uint16 meter,uint8 stream,uint32 epoch,uint64 firstSequence,uint64 lastSequence)"
     );
-
-    /// @notice EIP-712 type hash of SetPoint.
     bytes32 internal constant SET_POINT_TYPE_HASH = keccak256(
         "SetPoint(uint32 account,uint16 device,uint8 kind,uint32 term,uint64 sequence,uint64 issuedAtS,uint64 validUntilS,int32 powerW)"
     );
-
-    /// @notice EIP-712 type hash of SetPointReport.
     bytes32 internal constant SET_POINT_REPORT_TYPE_HASH = keccak256(
         "SetPointReport(uint32 account,uint16 device,uint32 term,uint64 sequence,uint8 outcome,int32 powerW,uint64 takenAtS)"
     );
-
-    /// @notice EIP-712 type hash of GapRecord.
     bytes32 internal constant GAP_RECORD_TYPE_HASH = keccak256(
         "GapRecord(uint32 account,uint16 meter,uint8 stream,uint32 epoch,uint64 firstSequence,uint64 lastSequence,uint8 reason,uint64 recordedAtS)"
     );
-
-    /// @notice EIP-712 type hash of Auction.
     bytes32 internal constant AUCTION_TYPE_HASH = keccak256(
         "Auction(uint64 product,uint32 round,uint8 rule,uint64 clearedAtS,int64 price,int64 lo,int64 hi,uint32 loAccount,uint32 hiAccount,uint64 volumeWh,uint64 marginalWh,uint64 rationedWh,uint8 longSide,bytes32 slotsRoot,bytes32 previous)"
     );
-
-    /// @notice EIP-712 type hash of Header.
     bytes32 internal constant HEADER_TYPE_HASH = keccak256(
         "Header(uint64 interval,bytes32 previous,bytes32 auctionsRoot,bytes32 metersRoot,bytes32 balancesRoot,bytes32 dataHash,int64 tariffImport,int64 tariffExport,int64 spotPrice,uint64 volumeWh)"
     );
-
-    /// @notice EIP-712 type hash of ReadingRequest.
     bytes32 internal constant READING_REQUEST_TYPE_HASH = keccak256(
         "ReadingRequest(uint32 account,uint16 meter,uint8 stream,uint32 epoch,uint64 firstSequence,uint64 lastSequence,uint64 requestedAtS)"
     );
