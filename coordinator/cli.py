@@ -154,6 +154,7 @@ def enrol(
     edge: Annotated[str, typer.Argument(help="the home's name on the feeder")],
     token_file: Annotated[Path, typer.Option(help="file with the operator's bearer token")],
     device: Annotated[list[str] | None, typer.Option(help="flexible device NUMBER:LOWEST_W:HIGHEST_W")] = None,
+    element: Annotated[str | None, typer.Option(help="public key of its secure element, 0x and 128 digits")] = None,
     http: UrlOption = DEFAULT_URL,
 ) -> None:
     """Let a home take part: link its name to an account."""
@@ -164,7 +165,8 @@ def enrol(
         except ValueError as error:
             raise typer.BadParameter("expected NUMBER:LOWEST_W:HIGHEST_W", param_hint="--device") from error
         devices.append({"device": number, "lowest_w": lowest, "highest_w": highest})
-    _ask(http, "/api/v1/homes", token_file, {"account": account, "edge": edge, "devices": devices})
+    home: dict[str, Any] = {"account": account, "edge": edge, "devices": devices}
+    _ask(http, "/api/v1/homes", token_file, home if element is None else home | {"element": element})
     print(f"account {account} is {edge}")
 
 

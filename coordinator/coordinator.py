@@ -1,6 +1,6 @@
 """The switchboard: every input of the coordinator comes in here, goes to its room, and leaves as effects.
 
-    message   → ingest → readings or book             → acknowledgement or receipt
+    message   → ingest → readings or book             → acknowledgement or receipt, request for what is missing
     deadline  → rounds in time order → fill packs     → at the end of an interval: settlement → header, record, packs
     chain     → registry, deposits, header states, forced orders
 
@@ -26,6 +26,7 @@ from coordinator.config import MarketConfig
 from coordinator.effects import Effect, Publish, PublishRecord, SubmitHeader
 from coordinator.grid.dispatch import Dispatch, DispatchedStep
 from coordinator.grid.power_balance import interval_balance, power_balance
+from coordinator.hearsay import Hearsay
 from coordinator.ingest import Admitted, Refusal, admit
 from coordinator.market.rounds import DueRound, Market
 from coordinator.orders import OrderDesk, spot_clears_at_s
@@ -65,7 +66,7 @@ class Coordinator:
         self.prices = PriceHistory(store, market)
         self.dispatch = Dispatch(store)
         self.counters: Counter[str] = Counter()
-        self.presence: dict[str, bytes] = {}
+        self.hearsay = Hearsay()
         self._sign = sign
 
     # -- messages ----------------------------------------------------------------------------------------------
@@ -74,9 +75,8 @@ class Coordinator:
         """A message from the broker."""
         parsed = parse_topic(text)
         if parsed is not None and parsed.leaf in (Leaf.STATE, Leaf.BIRTH):
-            known = any(p.edge == parsed.edge for p in self.registry.participants())
-            if known and parsed.feeder == self.config.feeder and len(payload) <= 16 * 1024:
-                self.presence[text] = payload
+            unheard = self.hearsay.take(parsed, payload, self.registry, self.config.feeder, now_ms // 1000)
+            self.counters[f"hearsay_{unheard.name.lower()}" if unheard else f"{parsed.leaf.value}s_heard"] += 1
             return []
         return self.receive(text, payload, now_ms).effects
 
@@ -104,6 +104,8 @@ class Coordinator:
         self.counters[taken.novelty.value] += 1
         effects: list[Effect] = list(taken.alarms)
         effects.append(self._to_home(taken.acknowledgement.account, Leaf.ACK, taken.acknowledgement))
+        effects += [self._to_home(request.account, Leaf.REQUEST, request) for request in taken.requests]
+        self.counters["requests"] += len(taken.requests)
         return Reception(None, effects)
 
     def _on_order(
@@ -231,6 +233,11 @@ class Coordinator:
         """Links a home's topic name to its account; False when that cannot be."""
         self.store.append_input(now_ms, "enrol", edge, str(account).encode())
         return self.registry.enrol(account, edge)
+
+    def enrol_element(self, account: int, element: bytes, now_ms: int) -> None:
+        """Notes the secure element of a home: its public key, 64 bytes ``x ‖ y``; a later one takes its place."""
+        self.store.append_input(now_ms, "element", str(account), element)
+        self.registry.enrol_element(account, element)
 
     def enrol_device(self, account: int, device: int, lowest_w: int, highest_w: int, now_ms: int) -> None:
         """Notes a device that obeys set-points within a range of power (load convention)."""

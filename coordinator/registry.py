@@ -12,12 +12,16 @@ from coordinator.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """One account. ``edge`` is None until the home is enrolled."""
+    """One account. ``edge`` is None until the home is enrolled.
+
+    ``element`` is the public key of its secure element, 64 bytes ``x ‖ y``, where the operator has registered one.
+    """
 
     account: int
     owner: bytes
     key: bytes
     edge: str | None
+    element: bytes | None = None
 
 
 class Registry:
@@ -26,16 +30,25 @@ class Registry:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_account: dict[int, Participant] = {}
+        self._by_edge: dict[str, Participant] = {}
         self.reload()
 
     def reload(self) -> None:
         """Reads the table again."""
-        rows = self._store.rows("SELECT account, owner, key, edge FROM participants")
+        rows = self._store.rows(
+            "SELECT p.account, p.owner, p.key, p.edge, e.public_key FROM participants p LEFT JOIN elements e"
+            " ON e.account = p.account"
+        )
         self._by_account = {r[0]: Participant(*r) for r in rows}
+        self._by_edge = {p.edge: p for p in self._by_account.values() if p.edge is not None}
 
     def participant(self, account: int) -> Participant | None:
         """The participant with that account."""
         return self._by_account.get(account)
+
+    def home(self, edge: str) -> Participant | None:
+        """The participant whose home has that name."""
+        return self._by_edge.get(edge)
 
     def participants(self) -> list[Participant]:
         """All participants, by account."""
@@ -66,3 +79,11 @@ class Registry:
         self._store.run("UPDATE participants SET edge = ? WHERE account = ?", edge, account)
         self.reload()
         return True
+
+    def enrol_element(self, account: int, element: bytes) -> None:
+        """Records the secure element of an account, in place of the one before."""
+        self._store.run(
+            "INSERT INTO elements VALUES (?, ?) ON CONFLICT (account) DO UPDATE SET public_key = excluded.public_key",
+            account, element,
+        )  # fmt: skip
+        self.reload()

@@ -31,6 +31,8 @@ def feed(coordinator: Coordinator, entry: InboxEntry) -> None:
             coordinator.on_quote(entry.topic, int(entry.payload), now_ms)
         case "enrol":
             coordinator.enrol(int(entry.payload), entry.topic, now_ms)
+        case "element":
+            coordinator.enrol_element(int(entry.topic), entry.payload, now_ms)
         case "device":
             account, device = (int(part) for part in entry.topic.split("/"))
             lowest_w, highest_w = (int(part) for part in entry.payload.decode().split("/"))

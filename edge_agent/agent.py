@@ -1,7 +1,7 @@
 """The core of the home: takes samples, messages, link, clock and time, and returns effects.
 
     sample   -> metering -> uplink -> Publish
-    message  -> acknowledgement, receipt: uplink   set-point: control   proof: position
+    message  -> acknowledgement, receipt, request: uplink   set-point: control   proof: position
     deadline -> seal telemetry, bid, rewrite watchdogs, repeat what nobody acknowledged, keep house
     nobody commands -> breaker, droop, plan: local_control
 
@@ -13,24 +13,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 
+from contracts.codes import ClockStatus
 from contracts.envelope import Envelope, open_envelope
-from contracts.messages import (
-    Acknowledgement,
-    Bid,
-    ClockStatus,
-    Receipt,
-    SetPoint,
-    StandingOrder,
-)
+from contracts.messages import Acknowledgement, Bid, ReadingRequest, Receipt, SetPoint, StandingOrder
 from contracts.signature import Signer
 from contracts.topics import DOWNWARD, PAYLOAD_LIMIT_BYTES, Leaf, parse_topic
 from device_profiles.profile_parts import Profile
-from edge_agent.announcement import birth, state
+from edge_agent.announcement import Origin, birth, state
 from edge_agent.config import AgentConfig
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.sequence import LeaseStore, Sequences
 from edge_agent.delivery.uplink import Uplink
-from edge_agent.effects import NOTHING, Alarm, Counters, Effect, Sample, WriteResult
+from edge_agent.effects import NOTHING, Alarm, Counters, Effect, Publish, Sample, WriteResult
 from edge_agent.market.bidding import EVERY_MS, Bidding
 from edge_agent.market.forecast import NetForecast
 from edge_agent.market.proofs import Proofs
@@ -39,6 +33,7 @@ from edge_agent.status import AgentStatus, Board
 from edge_agent.steering.control import Control, Device, Outcome
 from edge_agent.steering.flexibility import Flexibility
 from edge_agent.steering.local_control import LocalControl
+from edge_agent.steering.replay_floor import ReplayFloor
 
 HOUSEKEEPING_MS = 60_000
 """Deletions, positions and retries of a full disk: at most a minute of them is lost with the process."""
@@ -61,11 +56,12 @@ class Agent:
         leases: LeaseStore | None = None,
         profiles: Mapping[str, Profile] = {},
         address: bytes = b"",
+        origin: Origin | None = None,
     ) -> None:
         self.config = config
         self.counters = counters
         self._outbox = outbox
-        self._address = address
+        self._address, self._profiles, self._origin = address, profiles, origin or Origin()
         self._sequences = Sequences(leases or outbox, outbox, counters)
         home = config.home
         self._meters = {
@@ -80,10 +76,15 @@ class Agent:
         self._bidding.restore(outbox.recall("bidding"))
         known = {m.name: profiles[m.name] for m in config.meters if m.name in profiles}
         steered = [m for m in config.meters if m.name in known]
-        self._control = Control(config, steered, known, self._values, self._keep, counters)
+        self._floor = ReplayFloor(outbox, self._sequences)
+        self._control = Control(config, steered, known, self._values, self._keep, counters, lambda: self._floor.floor_s)
         for number, device in self._control.devices.items():
             device.restore(outbox.recall(f"control/{number}"))
-        self._local = LocalControl(config, self._control, self._flexibility, counters)
+        self._local = LocalControl(
+            config, self._control, self._flexibility, counters,
+            lambda rows: outbox.remember("control/import", rows, durable=True),
+        )  # fmt: skip
+        self._local.limits.restore(outbox.recall("control/import"))
         self._board = Board(config)
         self._uplink = Uplink(config, outbox, sign, counters, self._sequences, self._forecast, address)
         self._house_every_ms = int(HOUSEKEEPING_MS * max(1.0, min(config.clock.speed, HOUSEKEEPING_STRETCH)))
@@ -91,7 +92,7 @@ class Agent:
         self._epoch: int | None = None
         self._status = ClockStatus.UNKNOWN
         self._was_synchronised = False
-        self._link = False
+        self._link, self._may_bid = False, True
         self._now_ms = 0
         self._seal_at_ms = self._bid_at_ms = self._house_at_ms = 0
 
@@ -110,7 +111,7 @@ class Agent:
             self._begin_epoch()
         row = metering.observe(sample)
         self._board.note(sample, row)
-        steered = self._said(self._local.on_sample(sample.device, metering.latest, now_ms))
+        steered = self._governed(self._local.on_sample(sample.device, metering.latest, now_ms))
         if row is None:
             return steered
         if not self.clock_known:
@@ -140,14 +141,15 @@ class Agent:
         message = envelope.message
         by_operator = envelope.signature_refusal(self.config.chain.domain, self.config.chain.operator) is None
         if where.leaf == Leaf.SETPOINT and isinstance(message, SetPoint):
-            effects, report = self._control.on_set_point(message, by_operator, self.clock_known, now_ms)
-            return effects + self._uplink.say([] if report is None else [report])
+            return self._said(self._local.on_set_point(message, by_operator, self.clock_known, now_ms))
         if not by_operator:
             self.counters.count("message_wrong_signer")
         elif where.leaf == Leaf.ACK and isinstance(message, Acknowledgement):
             self._uplink.on_acknowledgement(message, now_ms)
         elif where.leaf == Leaf.RECEIPT and isinstance(message, Receipt):
             self._uplink.on_receipt(message)
+        elif where.leaf == Leaf.REQUEST and isinstance(message, ReadingRequest):
+            self._uplink.on_request(message, now_ms, self.clock_known)
         else:
             self.counters.count("message_wrong_kind")
         return self._uplink.due(now_ms)
@@ -160,9 +162,7 @@ class Agent:
         self._control.on_link(up)
         if not up:
             return []
-        at_s = max(now_ms, 0) // 1000
-        about = [state(self.config, True, at_s), birth(self.config, self._address, self._epoch or 0)]
-        return [*about, *self._uplink.say([])]
+        return [state(self.config, True, max(now_ms, 0) // 1000), self._birth(), *self._uplink.say([])]
 
     def on_clock(self, status: ClockStatus, now_ms: int, step_ms: int = 0) -> list[Effect]:
         """The clock says how far it can be trusted; ``step_ms`` is the jump it made with that."""
@@ -174,6 +174,8 @@ class Agent:
             self._control.on_clock_step(step_ms)
         first = status == ClockStatus.SYNCHRONISED and not self._was_synchronised
         self._was_synchronised |= first
+        if self.clock_known:
+            self._floor.on_clock(now_ms)
         self._begin_epoch()
         for metering in self._meters.values():
             if first:
@@ -181,7 +183,7 @@ class Agent:
             elif step_ms:
                 self._uplink.store(metering.clock_stepped(step_ms), now_ms)
         jumped_ms = 0 if first else step_ms
-        return self._said(self._local.on_clock(self.clock_known, jumped_ms, now_ms)) + self._uplink.due(now_ms)
+        return self._governed(self._local.on_clock(self.clock_known, jumped_ms, now_ms)) + self._uplink.due(now_ms)
 
     def on_written(self, result: WriteResult, now_ms: int) -> list[Effect]:
         """A device took a set-point, or did not."""
@@ -191,13 +193,15 @@ class Agent:
     def on_deadline(self, now_ms: int) -> list[Effect]:
         """Time has come for something; `next_deadline_ms` says when again."""
         self._pass_time(now_ms)
-        effects = self._said(self._control.on_deadline(now_ms)) + self._said(self._local.on_deadline(now_ms))
+        effects = self._said(self._control.on_deadline(now_ms)) + self._governed(self._local.on_deadline(now_ms))
         if now_ms >= self._house_at_ms:  # before sealing: what was sealed a minute ago and not acknowledged is written
             self._house_at_ms = (now_ms // self._house_every_ms + 1) * self._house_every_ms
             self._keep_house(now_ms)
+            effects += self._end_attestation()
         if now_ms >= self._seal_at_ms:
             batch_ms = self.config.telemetry.batch_s * 1000
             self._seal_at_ms = (now_ms // batch_ms + 1) * batch_ms
+            self._sequences.lend([need for metering in self._meters.values() for need in metering.needs()])
             self._uplink.store([made for metering in self._meters.values() for made in metering.seal()], now_ms)
         if now_ms >= self._bid_at_ms:
             self._bid_at_ms = (now_ms // EVERY_MS + 1) * EVERY_MS
@@ -231,13 +235,22 @@ class Agent:
     def metrics(self) -> dict[str, int]:
         """Counters and sizes, by name."""
         modes = {f"mode_{d.mode.value}": 1 for d in self._control.devices.values()}
+        attested = int(self._origin.attestation_at(self._known_s) is not None)
         gauges = {"link": int(self._link), "clock_status": int(self._status), "epoch": self._epoch or 0}
+        gauges["attested"] = attested
         return {**self.counters, **self._outbox.stat(), **gauges, **modes, **self._local.metrics()}
 
     def _said(self, outcome: Outcome) -> list[Effect]:
         """Effects, and the reports signed with them."""
         effects, reports = outcome
         return effects + self._uplink.say(reports)
+
+    def _governed(self, outcome: Outcome) -> list[Effect]:
+        """What the home did by itself; when its breaker has just opened, its bids are looked at without delay."""
+        if self._may_bid and not self._local.may_bid:
+            self._bid_at_ms = 0
+        self._may_bid = self._local.may_bid
+        return self._said(outcome)
 
     def _values(self, number: int) -> Mapping[str, int]:
         return next((m.latest for m in self._meters.values() if m.config.number == number), NOTHING)
@@ -263,16 +276,37 @@ class Agent:
             if metering.epoch is None:
                 metering.epoch = self._epoch
 
+    # Who vouches for the key
+
+    @property
+    def _known_s(self) -> int | None:
+        return self._now_ms // 1000 if self.clock_known else None
+
+    def _birth(self) -> Publish:
+        return birth(self.config, self._address, self._epoch or 0, self._profiles, self._origin, self._known_s)
+
+    def _end_attestation(self) -> list[Effect]:
+        """Tells once that the attestation's time is over, and is born anew without it."""
+        if not self._origin.is_over(self._known_s):
+            return []
+        self._origin = Origin(self._origin.profile_hashes)
+        self.counters.count("attestation_expired")
+        text = "the attestation of the key has expired; edge-agent key attest makes a new one"
+        return [Alarm("attestation", text), *([self._birth()] if self._link else [])]
+
     # Bids
 
     def _bid(self, now_ms: int) -> None:
-        """Bids need a link and a clock that is known; nobody can place them otherwise."""
+        """Bids need a link and a clock that is known; an open breaker takes back what it may, once it has both."""
         now_s = now_ms // 1000
         self._bidding.unanswered(self._uplink.unanswered(), now_s)
-        if not self._link or not self.clock_known or not self._local.may_bid:
+        if not self._link or not self.clock_known:
             return
-        standing = self._bidding.standing_order(now_s)
-        orders: list[Bid | StandingOrder] = [*self._bidding.bids(now_s)]
+        may_bid = self._local.may_bid
+        standing = self._bidding.standing_order(now_s) if may_bid else None
+        orders: list[Bid | StandingOrder] = [
+            *(self._bidding.bids(now_s) if may_bid else self._bidding.taken_back(now_s))
+        ]
         if standing is not None:
             orders.append(standing)
         if orders:

@@ -12,10 +12,11 @@ import typer
 from edge_agent.commands.commissioning import register_commissioning
 from edge_agent.commands.control import control_app
 from edge_agent.commands.installation import register_installation
-from edge_agent.commands.key import check_key, key_app
+from edge_agent.commands.key import key_app
+from edge_agent.commands.key_attestation import register_attestation
 from edge_agent.commands.profile import profile_app
 from edge_agent.commands.queue import queue_app
-from edge_agent.commands.start import DEFAULT_CONFIG, ConfigOption, load_config
+from edge_agent.commands.start import DEFAULT_CONFIG, ConfigOption, check_files, load_config
 from edge_agent.commands.update import node_app, update_app
 
 # Without rich: it would cost the running agent 10 MB.
@@ -31,6 +32,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(key_app, name="key")
 app.add_typer(profile_app, name="profile")
 app.add_typer(queue_app, name="queue")
+register_attestation(key_app)
 register_installation(app)
 register_commissioning(app)
 app.add_typer(update_app, name="update")
@@ -45,7 +47,7 @@ def run(
     verbose: Annotated[bool, typer.Option(help="Say more on stderr.")] = False,
 ) -> None:
     """Run the agent until it is told to stop (SIGTERM, SIGINT)."""
-    check_key(load_config(config))
+    check_files(load_config(config))
     # The same process begins again without this command line's libraries: 10 MB less for as long as it runs.
     arguments = [str(config), "" if metrics is None else str(metrics), "verbose" if verbose else ""]
     sys.stdout.flush()
@@ -54,8 +56,9 @@ def run(
 
 @config_app.command("check")
 def config_check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Say everything that is wrong with the configuration and its profiles."""
+    """Say everything that is wrong with the configuration, its profiles and the files it names."""
     loaded = load_config(config)
+    check_files(loaded, by_hand=True)
     home = loaded.home
     typer.echo(f"ok: account {home.account} as {home.feeder}/{home.edge}, {len(loaded.meters)} device(s)")
 

@@ -278,7 +278,7 @@ class CoordinatorRuntime:
         old = self.core
         old.store.roll_back()
         self._core = Coordinator(self.market, old.store, self._sign)
-        self._core.counters, self._core.presence = old.counters, old.presence
+        self._core.counters, self._core.hearsay = old.counters, old.hearsay
 
     # -- what leaves -------------------------------------------------------------------------------------------
 

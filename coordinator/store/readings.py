@@ -1,7 +1,8 @@
 """Readings in the store: settlement readings one by one, telemetry as its signed batch plus a roll-up per interval.
 
 The identity of a reading is (account, meter, epoch, sequence). The same identity with the same body is a duplicate
-and is acknowledged again; with another body it is an equivocation: both are kept and an alarm is raised.
+and is acknowledged again; with another body it is an equivocation: both are kept and an alarm is raised. A gap record
+says what will not come; where it names numbers that are here, the reading counts.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from enum import Enum
 
 from contracts.eip712 import Message
 from contracts.interval import interval_of
-from contracts.messages import GapRecord, SettlementReading, Stream, TelemetryBatch
+from contracts.messages import GapRecord, SettlementReading, TelemetryBatch
 from contracts.telemetry import TelemetryReading
+from coordinator.store.coverage import Coverage, span_of
 from coordinator.store.store import Store
 
 
@@ -38,6 +40,7 @@ class Readings:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.coverage = Coverage(store)
 
     def known(self, message: Message) -> Known:
         """Whether this reading, batch or gap is new."""
@@ -57,9 +60,10 @@ class Readings:
             )  # fmt: skip
         elif isinstance(message, GapRecord):
             row = self._store.row(
-                "SELECT x'', 0 FROM gaps WHERE account = ? AND meter = ? AND stream = ? AND epoch = ?"
-                " AND first_sequence = ?",
+                "SELECT 1 FROM gaps WHERE account = ? AND meter = ? AND stream = ? AND epoch = ?"
+                " AND first_sequence = ? AND last_sequence >= ?",
                 message.account, message.meter, message.stream, message.epoch, message.first_sequence,
+                message.last_sequence,
             )  # fmt: skip
             return Known(Novelty.DUPLICATE if row else Novelty.NEW)
         else:
@@ -69,14 +73,15 @@ class Readings:
         same = row[0] == message.struct_hash()
         return Known(Novelty.DUPLICATE if same else Novelty.EQUIVOCATION, row[1])
 
-    def keep(self, message: Message, readings: Iterable[TelemetryReading], inbox_id: int) -> None:
-        """Stores a new reading, batch (with its opened columns) or gap."""
+    def keep(self, message: Message, readings: Iterable[TelemetryReading], inbox_id: int) -> bool:
+        """Stores a new reading, batch (with its opened columns) or gap; False where holes may have come or gone."""
         if isinstance(message, SettlementReading):
             self._keep_settlement(message, inbox_id)
         elif isinstance(message, TelemetryBatch):
             self._keep_telemetry(message, readings, inbox_id)
         elif isinstance(message, GapRecord):
             self._keep_gap(message)
+        return self.coverage.add(span_of(message))
 
     def of_interval(self, reading: SettlementReading) -> int:
         """How many readings of that meter are kept for that interval."""
@@ -98,7 +103,8 @@ class Readings:
 
     def _keep_gap(self, gap: GapRecord) -> None:
         self._store.run(
-            "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO gaps VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account, meter, stream, epoch, first_sequence)"
+            " DO UPDATE SET last_sequence = excluded.last_sequence, reason = excluded.reason",
             gap.account, gap.meter, gap.stream, gap.epoch, gap.first_sequence, gap.last_sequence, gap.reason,
         )  # fmt: skip
 
@@ -151,14 +157,3 @@ class Readings:
             min(power, default=None), max(power, default=None), min(voltage, default=None),
             max(voltage, default=None), min(frequency, default=None), max(frequency, default=None),
         )  # fmt: skip
-
-
-def acknowledged_range(message: Message) -> tuple[Stream, int, int]:
-    """Stream and sequence range that storing ``message`` covers."""
-    if isinstance(message, SettlementReading):
-        return Stream.SETTLEMENT, message.sequence, message.sequence
-    if isinstance(message, TelemetryBatch):
-        return Stream.TELEMETRY, message.first_sequence, message.first_sequence + message.count - 1
-    if isinstance(message, GapRecord):
-        return Stream(message.stream), message.first_sequence, message.last_sequence
-    raise TypeError(f"{type(message).__name__} is not acknowledged by sequence")

@@ -17,6 +17,9 @@ CREATE TABLE IF NOT EXISTS participants (
   account INTEGER PRIMARY KEY, owner BLOB NOT NULL, key BLOB NOT NULL, edge TEXT UNIQUE,
   deposited_nano INTEGER NOT NULL DEFAULT 0, withdrawn_nano INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE IF NOT EXISTS elements (
+  account INTEGER PRIMARY KEY, public_key BLOB NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS settlement_readings (
   account INTEGER NOT NULL, meter INTEGER NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
   interval INTEGER NOT NULL, taken_at_s INTEGER NOT NULL, import_wh INTEGER NOT NULL, export_wh INTEGER NOT NULL,
@@ -46,6 +49,11 @@ CREATE TABLE IF NOT EXISTS gaps (
   first_sequence INTEGER NOT NULL, last_sequence INTEGER NOT NULL, reason INTEGER NOT NULL,
   PRIMARY KEY (account, meter, stream, epoch, first_sequence)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS spans (
+  account INTEGER NOT NULL, meter INTEGER NOT NULL, stream INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  first INTEGER NOT NULL, last INTEGER NOT NULL,
+  PRIMARY KEY (account, meter, stream, epoch, first)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS equivocations (
   inbox_id INTEGER PRIMARY KEY, account INTEGER NOT NULL, identity TEXT NOT NULL, first_inbox_id INTEGER NOT NULL
 ) STRICT;

@@ -17,6 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from coordinator.running import RunningCoordinator
 from coordinator.web import (
     grid_routes,
+    home_routes,
     live,
     market_routes,
     meter_routes,
@@ -38,6 +39,7 @@ ROUTERS = (
     meter_routes.router,
     proof_routes.router,
     operations.router,
+    home_routes.router,
     live.router,
 )
 

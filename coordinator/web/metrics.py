@@ -44,6 +44,7 @@ def exposition(context: WebContext, store: Store) -> str:
         ({"state": state}, count) for state, count in store.rows("SELECT state, COUNT(*) FROM headers GROUP BY 1")
     ]
     size = sum(p.stat().st_size for p in (Path(store.path), Path(store.path + "-wal")) if p.exists())
+    requests = runtime.core.readings.requests
     chain = dict(runtime.chain.counters)
     block = chain.pop("block_number", 0)
     families = [
@@ -79,6 +80,10 @@ def exposition(context: WebContext, store: Store) -> str:
         ),
         _family("coordinator_http_total", "counter", "What the web counted.", _labelled(context.counters, "event")),
         _family("coordinator_store_bytes", "gauge", "Size of the store and its log.", [({}, size)]),
+        _family(
+            "coordinator_reading_holes", "gauge", "Ranges of readings that are missing, asked for or given up.",
+            [({"state": "asked"}, requests.open_holes - requests.given_up), ({"state": "given_up"}, requests.given_up)],
+        ),
         _family("coordinator_homes", "gauge", "Homes with fresh values.", [({}, balance.homes)]),
         _family("coordinator_demand_watts", "gauge", "Consumption of all homes.", [({}, balance.demand_w)]),
         _family("coordinator_supply_watts", "gauge", "Production of all homes.", [({}, balance.supply_w)]),

@@ -9,12 +9,14 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.messages import ACCOUNT_LIMIT
+from contracts.p256 import is_on_curve
 from contracts.topics import NAME_PATTERN
 from coordinator.coordinator import Coordinator
 from coordinator.effects import Effect
 from coordinator.web.context import Reads, Web, require_operator
 from coordinator.web.metrics import exposition
 from coordinator.web.problems import PROBLEMS, RefusedRequest
+from coordinator.web.signed import unhex
 
 router = APIRouter(tags=["operations"])
 
@@ -46,6 +48,9 @@ class EnrolBody(BaseModel):
     account: Annotated[int, Field(ge=1, lt=ACCOUNT_LIMIT)]
     edge: Annotated[str, Field(pattern=f"^{NAME_PATTERN.pattern}$")]
     devices: Annotated[list[FlexibleDeviceBody], Field(max_length=16)] = []
+    element: Annotated[
+        str | None, Field(pattern="^0x[0-9a-fA-F]{128}$", description="public key of its secure element, x and y")
+    ] = None
 
 
 class Enrolled(BaseModel):
@@ -87,10 +92,16 @@ async def enrol_home(body: Annotated[EnrolBody, Body()], context: Web) -> Enroll
     if any(device.lowest_w > device.highest_w for device in body.devices):
         raise RefusedRequest(422, "INVALID_RANGE", "a device's lowest power is above its highest")
 
+    element = None if body.element is None else unhex(body.element)
+    if element is not None and not is_on_curve(element[:32], element[32:]):
+        raise RefusedRequest(422, "NOT_ON_CURVE", "the element's key is no point of P-256")
+
     def work(core: Coordinator, now_ms: int) -> tuple[bool, list[Effect]]:
         participant = core.registry.participant(body.account)
         if participant is None or (participant.edge != body.edge and not core.enrol(body.account, body.edge, now_ms)):
             return False, []
+        if element is not None and element != participant.element:
+            core.enrol_element(body.account, element, now_ms)
         for device in body.devices:
             core.enrol_device(body.account, device.device, device.lowest_w, device.highest_w, now_ms)
         return True, []

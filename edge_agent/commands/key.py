@@ -5,28 +5,15 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edge_agent.commands.start import CONFIGURATION, DEFAULT_CONFIG, FAILED, ConfigOption, failed, load_config
 
-if TYPE_CHECKING:
-    from edge_agent.config import AgentConfig
-
 key_app = typer.Typer(no_args_is_help=True, help="The key that signs for this home.")
 FileArgument = Annotated[Path, typer.Argument(help="A key file.")]
 PasswordFileOption = Annotated[Path | None, typer.Option(help="Take the password from this file (0600).")]
-
-
-def check_key(config: AgentConfig) -> None:
-    """Exit 78 where the key that counts now cannot be read."""
-    from edge_agent.shell.key_store import KeyFileError, home_key
-
-    try:
-        home_key(config, int(time.time()))
-    except KeyFileError as error:
-        raise failed(str(error), CONFIGURATION) from error
 
 
 def _password(file: Path | None, confirm: bool = False) -> str:
@@ -93,6 +80,7 @@ def key_rotate(
 ) -> None:
     """Make the next key beside the present one, and say what operator and installer do until it counts."""
     from edge_agent.shell.key_store import KeyFileError, address_text, key_path, new_key, write_key
+    from edge_agent.shell.origin import attestation_path
 
     loaded, instant = load_config(config), at.replace(tzinfo=UTC)
     if instant <= datetime.now(UTC):
@@ -118,3 +106,7 @@ On the chain an account has one key for good, so the new key gets a new account:
 3. At that instant the agent waits until the operator has acknowledged every settlement reading of the old key (at
    most six hours), then it signs with the new key. Nothing needs to be started by hand; sequences and leases go on.
 4. Withdraw what stands on account {home.account}, and keep the old key until its last interval is final.""")
+    if attestation_path(loaded, int(time.time())).exists():
+        typer.echo("""\
+5. The element's attestation speaks for the present key and account only, and is left out from that instant on. After
+   step 2 have the new key attested as well: edge-agent key attest --next""")

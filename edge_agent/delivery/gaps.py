@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from contracts.messages import GapReason, Stream
+from contracts.codes import GapReason, Stream
 from edge_agent.delivery.frame import Frame, FrameKind
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.sequence import Mark, Run, Sequences, stream_name
@@ -88,6 +88,8 @@ class Gaps:
         self._sequences = sequences
         self._outbox = outbox
         self.untold: list[Hole] = []
+        self.lost_below: dict[tuple[int, Stream], int] = {}
+        """Of streams whose database was found damaged or old in this run: numbers below may be gone by that."""
         self._are_ended_told = False
         self._has_looked = False
         self.look()
@@ -106,6 +108,8 @@ class Gaps:
         self._outbox.is_damaged = False
         for meter, stream in self._streams:
             name = stream_name(meter, stream)
+            if damaged:
+                self.lost_below[meter, stream] = self._sequences.unused(name)
             runs = self._sequences.ended.get(name, []) if at_start else self._sequences.all_runs(name)
             for run in runs:
                 held = self._outbox.held(KINDS[stream], meter, run.epoch)

@@ -95,6 +95,13 @@ class Replay:
         """Something new is stored: look as soon as the rate allows."""
         self._next_ms = min(self._next_ms, max(now_ms, self._earliest_ms))
 
+    def hasten(self, frames: Iterable[Frame], now_ms: int) -> None:
+        """These are asked for: they go next, as fast as everything else; of many the first window only."""
+        for frame in sorted(frames, key=lambda frame: (frame.kind, frame.id))[:WINDOW]:
+            sent = self._sent.setdefault(frame.id, Sent(frame.kind, 0, now_ms, self._answers, 0))
+            sent.due_ms = min(sent.due_ms, now_ms)
+        self.wake(now_ms)
+
     def next_ms(self) -> int | None:
         """When `due` is worth asking; None without a link."""
         return self._next_ms if self._up else None

@@ -3,9 +3,9 @@
     produced -> sign -> outbox (committed) -> replay -> Publish ... acknowledgement | receipt -> forgotten
 
 A settlement reading and a bid are durable before they are sent; a telemetry batch is written only where its answer
-does not come within a minute. What no longer fits the budget, what a crash skipped and what a damaged database lost
-goes with a signed gap record in its place. What an earlier run has stored is looked at before it is sent: bytes that
-a disk has changed would be refused for ever.
+does not come within a minute. What no longer fits the budget, what a crash skipped, what a damaged database lost and
+what the operator misses although it is gone (`requests.py`) goes with a signed gap record in its place. What an
+earlier run has stored is looked at before it is sent: bytes that a disk has changed would be refused for ever.
 """
 
 from __future__ import annotations
@@ -14,18 +14,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 
+from contracts.codes import Stream
 from contracts.eip712 import Message
 from contracts.envelope import Envelope, open_envelope, seal
-from contracts.messages import (
-    Acknowledgement,
-    Bid,
-    GapReason,
-    GapRecord,
-    Receipt,
-    SetPointReport,
-    StandingOrder,
-    Stream,
-)
+from contracts.messages import Acknowledgement, Bid, GapRecord, ReadingRequest, Receipt, SetPointReport, StandingOrder
 from contracts.signature import Signer
 from contracts.topics import Leaf, topic
 from edge_agent.config import AgentConfig
@@ -33,6 +25,7 @@ from edge_agent.delivery.frame import Frame, FrameKind, frame_for
 from edge_agent.delivery.gaps import KINDS, Gaps, Hole, ranges_of
 from edge_agent.delivery.outbox import Outbox
 from edge_agent.delivery.replay import Replay
+from edge_agent.delivery.requests import RequestRefusal, Requests
 from edge_agent.delivery.sequence import Mark, Sequences
 from edge_agent.effects import Counters, Effect, Publish
 from edge_agent.market.forecast import NetForecast
@@ -70,7 +63,9 @@ class Uplink:
         )
         self._reports: deque[SetPointReport] = deque(maxlen=REPORTS_LIMIT)
         self._link = False
-        self._gaps = Gaps([meter.number for meter in config.meters], sequences, outbox)
+        meters = [meter.number for meter in config.meters]
+        self._gaps = Gaps(meters, sequences, outbox)
+        self._requests = Requests(home.account, meters, sequences, outbox, self._gaps)
         self._addresses = self._signed_by(address)
         self._looked_at: set[int] = set()
         self._damaged_bids: list[Frame] = []
@@ -220,6 +215,22 @@ class Uplink:
         if found:
             self._replay.answered(found)
 
+    def on_request(self, request: ReadingRequest, now_ms: int, clock_known: bool) -> None:
+        """The operator misses readings. Gap records are dated, so he asks again where the clock is not known.
+
+        They are kept in memory for a minute, like telemetry: one that a crash takes along he asks for again.
+        """
+        answer = self._requests.answer(request, now_ms)
+        if isinstance(answer, RequestRefusal):
+            self._counters.count(f"request_{answer.name.lower()}")
+            return
+        self._counters.count("request_answered")
+        if clock_known:
+            self._outbox.stage(self._gap_frames(answer.gone, now_ms // 1000))
+        elif answer.gone:
+            self._counters.count("request_clock_unknown")
+        self._replay.hasten(answer.waiting, now_ms)
+
     # House
 
     def keep_house(self, now_s: int, clock_known: bool) -> None:
@@ -243,14 +254,14 @@ class Uplink:
 
     def _tell(self, holes: list[Hole], now_s: int) -> None:
         """Signs and stores a gap record for each hole."""
-        records = [
-            GapRecord(
-                self._config.home.account, hole.meter, int(hole.stream), hole.epoch, hole.first, hole.last,
-                int(hole.reason), now_s,
-            )
-            for hole in holes
-        ]  # fmt: skip
-        if records:
-            self._outbox.put([self._frame(record) for record in records], durable=True)
-        for record in records:
-            self._counters.count(f"gap_{GapReason(record.reason).name.lower()}")
+        if holes:
+            self._outbox.put(self._gap_frames(holes, now_s), durable=True)
+
+    def _gap_frames(self, holes: Iterable[Hole], now_s: int) -> list[Frame]:
+        """A signed gap record for each hole."""
+        account, frames = self._config.home.account, list[Frame]()
+        for hole in holes:
+            place = (account, hole.meter, int(hole.stream), hole.epoch, hole.first, hole.last)
+            frames.append(self._frame(GapRecord(*place, int(hole.reason), now_s)))
+            self._counters.count(f"gap_{hole.reason.name.lower()}")
+        return frames

@@ -24,6 +24,7 @@ from edge_agent.shell.clock import Clock
 from edge_agent.shell.ending import end_all
 from edge_agent.shell.lease_file import LeaseFile
 from edge_agent.shell.modbus import BusTask
+from edge_agent.shell.origin import origin_of
 from edge_agent.shell.proxy import Proxy
 from edge_agent.shell.sources import sources_of
 
@@ -50,7 +51,8 @@ class Running:
         self._clock = clock
         config = replace(config, clock=replace(config.clock, speed=clock.speed))
         config.store.parent.mkdir(parents=True, exist_ok=True)
-        profiles = load_profiles(config)
+        profiles, address = load_profiles(config), address_of(key)
+        origin, complaints = origin_of(config, address, clock.now_ms() // 1000, self.counters)
         self.outbox = Outbox(config.store, self.counters)
         self.agent = Agent(
             config,
@@ -59,7 +61,8 @@ class Running:
             self.counters,
             leases=LeaseFile(config.lease_file),
             profiles=profiles,
-            address=address_of(key),
+            address=address,
+            origin=origin,
         )
         self._broker = Broker(config, clock.now_ms, self._on_link, self._on_message, self.counters)
         self._sources = sources_of(config, profiles, clock, self._on_sample, self._on_written, self.counters)
@@ -69,6 +72,7 @@ class Running:
         self._wake = asyncio.Event()
         self._awaited_ms = 0
         self.alarms: deque[tuple[int, Alarm]] = deque(maxlen=ALARMS_SHOWN)
+        self._carry_out(lambda: [*complaints])
 
     async def run(self, stop: asyncio.Event, *companions: Callable[[], object]) -> None:
         """Until ``stop`` is set; then closes the store. A part or companion that breaks is begun again."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from simulators.world import World
 
 SIGNED_LEAVES = (Leaf.SETTLEMENT, Leaf.TELEMETRY, Leaf.BID, Leaf.REPORT)
-ANSWERS = (Leaf.ACK, Leaf.RECEIPT, Leaf.SETPOINT)
+ANSWERS = (Leaf.ACK, Leaf.RECEIPT, Leaf.SETPOINT, Leaf.REQUEST)
 
 
 class SignatureAuditor:
