@@ -2,7 +2,10 @@
 
     bytes -> long frame `68 L L 68 C A CI ... CS 16` -> header (serial, maker, medium) -> records -> Telegram
 
-An M-Bus meter speaks only when asked: the transport sends `reset_request`, then `data_request`, and feeds what comes.
+An M-Bus meter speaks only when asked: the transport sends `reset_request` (and `select_request`, where the meter is
+called by its number), then `data_request`, and feeds what comes. While `more_follows`, the next `data_request` with the
+other frame count bit brings the next part of the answer; the parts are one Telegram, whose evidence is the hash of
+their hashes in the order in which they came. Until the last asked for is there nothing counts: half a sum is no sum.
 Which records count, and why no others: see `mbus_record.py`. The meter's clock is local time of an unknown zone, so
 `taken_at_s` is None.
 """
@@ -11,23 +14,41 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
 
 from firmware_bridge.framing import FrameBuffer, FrameShape
-from firmware_bridge.mbus_record import LocalRecordError, Record, measurements, records
+from firmware_bridge.mbus_record import LocalRecordError, Record, measurements, more_follow, records
 from firmware_bridge.telegram import Refusal, Telegram, evidence_of, plausible
 
-__all__ = ["BROADCAST", "MbusDecoder", "data_request", "reset_request"]
+__all__ = [
+    "BROADCAST",
+    "PARTS_LIMIT",
+    "PRIMARY_LIMIT",
+    "SELECTED",
+    "MbusDecoder",
+    "data_request",
+    "reset_request",
+    "select_request",
+]
 
 BROADCAST = 0xFE
 """The address every slave answers: for one meter on its own line."""
+SELECTED = 0xFD
+"""The address of the one slave that `select_request` has called by its number."""
+PRIMARY_LIMIT = 250
+"""The highest address a slave may have; 0 is that of one fresh from the factory."""
+PARTS_LIMIT = 16
+"""Telegrams of one answer: real meters have up to six."""
 
 _ACKNOWLEDGED, _SHORT, _LONG, _STOP = 0xE5, 0x10, 0x68, 0x16
 _SHORT_BYTES = 5
 _FRAME_BYTES = 6
 """Bytes of a long frame that its length does not count: start, length twice, start, checksum, stop."""
 _LEAST_LENGTH = 3
-_SND_NKE, _REQ_UD2 = 0x40, 0x5B
+_SND_NKE, _REQ_UD2, _SND_UD = 0x40, 0x5B, 0x53
+_CI_SELECT = 0x52
+_ANY = b"\xff\xff\xff\xff"
+"""Maker, version and medium that fit every slave."""
 _FRAME_COUNT_BIT = 0x20
 _RSP_UD, _RSP_UD_MASK = 0x08, 0x4F
 """An answer, whatever its access demand and flow control bits say."""
@@ -46,6 +67,17 @@ def reset_request(address: int = BROADCAST) -> bytes:
 def data_request(address: int = BROADCAST, frame_count: bool = True) -> bytes:
     """REQ_UD2: the slave sends its data; ``frame_count`` is the bit that tells the next from a repetition."""
     return _short_frame(_REQ_UD2 | (_FRAME_COUNT_BIT if frame_count else 0), address)
+
+
+def select_request(serial: str) -> bytes:
+    """SND_UD that selects the slave with that number of eight digits; it answers E5, and to `SELECTED` from now on.
+
+    Every other slave is no longer selected. ValueError for what is no such number.
+    """
+    if len(serial) != 8 or not (serial.isascii() and serial.isdecimal()):
+        raise ValueError(f"{serial!r} is no M-Bus number of eight digits")
+    told = bytes((_SND_UD, SELECTED, _CI_SELECT)) + bytes.fromhex(serial)[::-1] + _ANY
+    return bytes((_LONG, len(told), len(told), _LONG)) + told + bytes((sum(told) & 0xFF, _STOP))
 
 
 def _short_frame(control: int, address: int) -> bytes:
@@ -72,11 +104,29 @@ def _measure(buffer: bytes | bytearray, _seen: int) -> int | Refusal:
 _SHAPE = FrameShape(re.compile(rb"[\xe5\x10\x68]"), 1, 0xFF + _FRAME_BYTES, _measure)
 
 
-class MbusDecoder:
-    """Answers out of a byte stream; acknowledgements and questions (echoes of our own, perhaps) are passed over."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One telegram of an answer."""
 
-    def __init__(self) -> None:
+    address: int
+    texts: dict[str, str]
+    told: list[Record]
+    evidence: bytes
+
+
+class MbusDecoder:
+    """Answers out of a byte stream; questions (echoes of our own, perhaps) are passed over.
+
+    Of an ``address`` or a ``serial`` number only its answers count, up to ``parts`` telegrams are one answer.
+    `acknowledged` counts acknowledgements, `answers` telegrams of any content; `more_follows` says that another part of
+    the last one is to be asked for.
+    """
+
+    def __init__(self, address: int | None = None, serial: str = "", parts: int = 1) -> None:
         self.refused: Counter[Refusal] = Counter()
+        self.acknowledged = self.answers = 0
+        self._address, self._serial, self._limit = address, serial, parts
+        self._parts: list[_Part] = []
         self._found: list[Telegram] = []
         self._frames = FrameBuffer(_SHAPE, self._take, self.refused)
 
@@ -84,6 +134,11 @@ class MbusDecoder:
     def buffered_bytes(self) -> int:
         """How many bytes wait for more; at most one frame's."""
         return self._frames.buffered_bytes
+
+    @property
+    def more_follows(self) -> bool:
+        """Whether the last answer is to be continued."""
+        return bool(self._parts)
 
     def feed(self, chunk: bytes) -> list[Telegram]:
         """The telegrams that became whole with ``chunk``, oldest first; never raises."""
@@ -94,6 +149,7 @@ class MbusDecoder:
     def _take(self, raw: bytes) -> Refusal | None:
         """Refuses bytes that are no frame at all; a frame that tells us nothing is counted, and is one."""
         if raw[0] == _ACKNOWLEDGED:
+            self.acknowledged += 1
             return None
         if raw[-1] != _STOP:
             return Refusal.NOISE if raw[0] == _SHORT else Refusal.INCOMPLETE
@@ -107,26 +163,48 @@ class MbusDecoder:
 
     def _answer(self, raw: bytes) -> Telegram | None:
         control, kind, body = raw[4], raw[6], raw[7:-2]
-        if control & _RSP_UD_MASK != _RSP_UD or kind not in (_CI_LONG_HEADER, _CI_SHORT_HEADER):
+        if control & _RSP_UD_MASK != _RSP_UD:
+            return self._none(Refusal.UNSUPPORTED)
+        if self._address is not None and raw[5] != self._address:
+            return self._none(Refusal.STRANGER)
+        self.answers += 1
+        before, self._parts = self._parts, []  # whatever is wrong with one part, the others are none without it
+        if kind not in (_CI_LONG_HEADER, _CI_SHORT_HEADER):
             return self._none(Refusal.UNSUPPORTED)
         size = _LONG_HEADER_BYTES if kind == _CI_LONG_HEADER else _SHORT_HEADER_BYTES
         if len(body) < size:
             return self._none(Refusal.MALFORMED)
         header = body[:size]
+        texts = _texts(header) if kind == _CI_LONG_HEADER else {}
+        if self._serial and texts.get("serial", self._serial) != self._serial:  # a short header tells no number
+            return self._none(Refusal.STRANGER)
         is_other_medium = kind == _CI_LONG_HEADER and header[7] != _ELECTRICITY
         if is_other_medium or header[-1] & _ENCRYPTION_MASK:
             return self._none(Refusal.UNSUPPORTED)
         if header[-3] & _STATUS_APPLICATION != _STATUS_GOOD:
             return self._none(Refusal.EMPTY)  # busy or in error: what it sends then means nothing
-        texts = _texts(header) if kind == _CI_LONG_HEADER else {}
         try:
-            told: Iterable[Record] = records(body[size:])
+            told = records(body[size:])
+            more = more_follow(body[size:])
         except LocalRecordError:
             return self._none(Refusal.MALFORMED)
+        part = _Part(raw[5], texts, told, evidence_of(raw))
+        if before and (before[-1].address, before[-1].texts) != (part.address, part.texts):
+            before = []
+        before.append(part)
+        if more and len(before) < self._limit:
+            self._parts = before
+            return None
+        return self._whole(before)
+
+    def _whole(self, parts: list[_Part]) -> Telegram | None:
+        texts = parts[0].texts
+        told = [record for part in parts for record in part.told]
         values = plausible(measurements(told, texts.get("manufacturer", "")), self.refused)
         if not values:
             return self._none(Refusal.EMPTY)
-        return Telegram(values, texts, None, evidence_of(raw))
+        hashes = [part.evidence for part in parts]
+        return Telegram(values, texts, None, hashes[0] if len(hashes) == 1 else evidence_of(b"".join(hashes)))
 
     def _none(self, refusal: Refusal) -> Telegram | None:
         self.refused[refusal] += 1

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["LocalRecordError", "Record", "measurements", "records"]
+__all__ = ["LocalRecordError", "Record", "measurements", "more_follow", "records"]
 
 _EXTENDED = 0x80
 _FUNCTION_MASK, _INSTANTANEOUS = 0x30, 0x00
@@ -57,6 +57,15 @@ class Record:
 
 def records(body: bytes) -> list[Record]:
     """What the meter measures now; everything else is passed over. LocalRecordError where the bytes are no records."""
+    return _walk(body)[0]
+
+
+def more_follow(body: bytes) -> bool:
+    """Whether the telegram ends with the word that another one continues it. LocalRecordError as `records`."""
+    return _walk(body)[1]
+
+
+def _walk(body: bytes) -> tuple[list[Record], bool]:
     found: list[Record] = []
     reader = _Reader(body)
     while reader.left:
@@ -64,13 +73,13 @@ def records(body: bytes) -> list[Record]:
         if dif == _FILLER:
             continue
         if dif in (_MAKERS_OWN, _MORE_FOLLOW):
-            break  # to the end of the telegram it is the maker's own
+            return found, dif == _MORE_FOLLOW  # to the end of the telegram it is the maker's own
         if dif & 0x0F == 0x0F:
             raise LocalRecordError("a reserved data field")
         record = _record(dif, reader)
         if record is not None:
             found.append(record)
-    return found
+    return found, False
 
 
 class _Reader:

@@ -38,6 +38,8 @@ class Refusal(StrEnum):
     """Well formed, of a kind or version we do not read (encrypted, another message type)."""
     EMPTY = "empty"
     """Well formed, with nothing in it we measure."""
+    STRANGER = "stranger"
+    """An answer of another meter of the line than the one that was asked."""
     IMPLAUSIBLE = "implausible"
     """A value no home can have, or one told twice and differently; it is left out, the rest of the telegram stands."""
     SIGNATURE = "signature"

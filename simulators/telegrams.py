@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["MESSAGES", "STREAMS", "Messages", "Values", "json_messages", "mbus", "p1"]
+__all__ = ["MESSAGES", "STREAMS", "Messages", "Values", "json_messages", "mbus", "mbus_parts", "p1"]
 
 Values = Mapping[str, int]
 Messages = list[tuple[str, bytes]]
@@ -167,20 +167,34 @@ def sml(values: Values, serial: str, now_s: int) -> bytes:
 
 def mbus(values: Values, serial: str, now_s: int, address: int = 1) -> bytes:
     """The answer to REQ_UD2: long header, energies of 48 bits in Wh, power in W, voltages in tenths of a volt."""
-    maker = (ord("E") - 64 << 10) + (ord("S") - 64 << 5) + ord("G") - 64
-    header = bytes.fromhex(serial.zfill(8)[-8:])[::-1] + maker.to_bytes(2, "little")
-    body = header + bytes((1, 0x02, now_s & 0xFF, 0, 0, 0))
+    return mbus_parts(values, serial, now_s, address, 1)[0]
+
+
+def mbus_parts(values: Values, serial: str, now_s: int, address: int, count: int) -> list[bytes]:
+    """The same in ``count`` telegrams, each but the last with the word that more follow."""
+    records: list[bytes] = []
     for name, head in (("import_wh", "0603"), ("export_wh", "06833c")):
         if name in values:
-            body += bytes.fromhex(head) + values[name].to_bytes(6, "little", signed=True)
+            records.append(bytes.fromhex(head) + values[name].to_bytes(6, "little", signed=True))
     for name, head in (("power_w", "042b"), *((f"power_l{n}_w", f"04abfc0{n}") for n in (1, 2, 3))):
         if name in values:
-            body += bytes.fromhex(head) + values[name].to_bytes(4, "little", signed=True)
+            records.append(bytes.fromhex(head) + values[name].to_bytes(4, "little", signed=True))
     for phase in (1, 2, 3):
         if f"voltage_l{phase}_mv" in values:
             tenths = values[f"voltage_l{phase}_mv"] // 100
-            body += bytes.fromhex(f"02fdc8fc0{phase}") + tenths.to_bytes(2, "little")
-    told = bytes((0x08, address, 0x72)) + body
+            records.append(bytes.fromhex(f"02fdc8fc0{phase}") + tenths.to_bytes(2, "little"))
+    each = -(-len(records) // count)
+    parts = [b"".join(records[place * each : (place + 1) * each]) for place in range(count)]
+    return [
+        _mbus_frame(part + (b"\x1f" if place < count - 1 else b""), serial, now_s + place, address)
+        for place, part in enumerate(parts)
+    ]
+
+
+def _mbus_frame(records: bytes, serial: str, access: int, address: int) -> bytes:
+    maker = (ord("E") - 64 << 10) + (ord("S") - 64 << 5) + ord("G") - 64
+    header = bytes.fromhex(serial.zfill(8)[-8:])[::-1] + maker.to_bytes(2, "little")
+    told = bytes((0x08, address, 0x72)) + header + bytes((1, 0x02, access & 0xFF, 0, 0, 0)) + records
     return bytes((0x68, len(told), len(told), 0x68)) + told + bytes((sum(told) & 0xFF, 0x16))
 
 

@@ -22,7 +22,7 @@ from coordinator.shell.deployment_plan import Creation, Plan, plan, resolved
 from coordinator.shell.deployment_profile import DeploymentProfile
 from coordinator.shell.evm_account import EvmAccount
 from coordinator.shell.evm_contract import ContractInterface
-from coordinator.shell.evm_node import Receipt, RemoteRevertError
+from coordinator.shell.evm_node import Receipt, RemoteRevertError, hex_of, raw_of
 from coordinator.shell.transaction_journal import TransactionJournal
 from coordinator.shell.transactor import Transactor
 from coordinator.transaction_table import TransactionState
@@ -80,16 +80,8 @@ class Deployment:
 
     def to_json(self) -> dict[str, Any]:
         """For whoever reads it on standard output."""
-        contracts = {name: _hex(address) for name, address in self.addresses.items()}
-        return {"chain_id": self.chain_id, "operator": _hex(self.operator), "contracts": contracts}
-
-
-def _hex(raw: bytes) -> str:
-    return "0x" + raw.hex()
-
-
-def _raw(text: str) -> bytes:
-    return bytes.fromhex(text[2:])
+        contracts = {name: hex_of(address) for name, address in self.addresses.items()}
+        return {"chain_id": self.chain_id, "operator": hex_of(self.operator), "contracts": contracts}
 
 
 def read_note(path: Path) -> Note:
@@ -109,8 +101,8 @@ def load_deployment(path: Path) -> Deployment:
     try:
         if not note["finished"]:
             raise LocalDeploymentError(f"{path} is not finished; run `coordinator deploy` again")
-        addresses = {name: _raw(entry["address"]) for name, entry in note["contracts"].items()}
-        deployer, operator = _raw(note["deployer"]), _raw(note["operator"])
+        addresses = {name: raw_of(entry["address"]) for name, entry in note["contracts"].items()}
+        deployer, operator = raw_of(note["deployer"]), raw_of(note["operator"])
         return Deployment(int(note["chain_id"]), deployer, operator, int(note["first_block"]), addresses)
     except (KeyError, TypeError, ValueError) as error:
         raise LocalDeploymentError(f"{path} is no finished deployment: {error!r}") from error
@@ -127,7 +119,7 @@ def noted_profile(path: Path) -> DeploymentProfile:
 def noted_arguments(value: Any) -> Any:
     """Constructor arguments as they stand in the file."""
     if isinstance(value, bytes):
-        return _hex(value)
+        return hex_of(value)
     return [noted_arguments(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
@@ -188,7 +180,7 @@ class _Deployer:
         """The address of a contract, deployed now where it does not stand yet."""
         arguments = resolved(creation.arguments, self._addresses)
         payload = ContractInterface(creation.contract).creation(*arguments)
-        creation_hash = _hex(keccak(payload))
+        creation_hash = hex_of(keccak(payload))
         entry = self._note["contracts"].setdefault(creation.contract, {})
         if entry.get("creation_hash", creation_hash) != creation_hash:
             raise LocalDeploymentError(
@@ -200,20 +192,20 @@ class _Deployer:
         entry |= {"arguments": noted_arguments(arguments), "creation_hash": creation_hash}
         receipt = self._do(f"creation of {creation.contract}", None, payload, entry)
         assert receipt.contract is not None
-        entry["address"] = _hex(receipt.contract)
-        entry["code_hash"] = _hex(keccak(self._account.node.code(receipt.contract)))
+        entry["address"] = hex_of(receipt.contract)
+        entry["code_hash"] = hex_of(keccak(self._account.node.code(receipt.contract)))
         self._write_note()
         self._report(f"{creation.contract} stands at {entry['address']}")
         return receipt.contract
 
     def _standing(self, contract: str, entry: Note) -> bytes:
-        address = _raw(entry["address"])
+        address = raw_of(entry["address"])
         code = self._account.node.code(address)
         if not code:
             raise LocalDeploymentError(
                 f"{self._path} says {contract} is at {entry['address']}, but the chain has nothing there"
             )
-        if _hex(keccak(code)) != entry["code_hash"]:
+        if hex_of(keccak(code)) != entry["code_hash"]:
             raise LocalDeploymentError(f"{contract} at {entry['address']} has other code than {self._path} says")
         return address
 
@@ -221,7 +213,7 @@ class _Deployer:
         """Does one transaction and waits for its block; its hashes are noted while it is under way."""
         node = self._account.node
         for noted in entry.get("transactions", []):
-            done = node.receipt(_raw(noted))
+            done = node.receipt(raw_of(noted))
             if done is not None and done.succeeded:
                 return done
         self._transactor.want(key, to, payload)
@@ -231,7 +223,7 @@ class _Deployer:
             if head is None or time.monotonic() > deadline:
                 raise RemoteChainError(f"{key} is in no block after {WAIT_LIMIT_S} s; run the command again")
             # Before the step: one more may take it out of the journal, and then only this file knows its hash.
-            hashes = [_hex(a.hash) for t in self._transactor.under_way if t.key == key for a in t.attempts]
+            hashes = [hex_of(a.hash) for t in self._transactor.under_way if t.key == key for a in t.attempts]
             if hashes and hashes != entry.get("transactions"):
                 entry["transactions"] = hashes
                 self._write_note()
@@ -241,7 +233,7 @@ class _Deployer:
         if outcome.state is TransactionState.ABANDONED:
             raise RemoteRevertError(f"{key} would revert", outcome.reason)
         for noted in reversed(entry["transactions"]):
-            receipt = node.receipt(_raw(noted))
+            receipt = node.receipt(raw_of(noted))
             if receipt is not None and receipt.succeeded:
                 return receipt
         raise RemoteRevertError(f"{key} reverted", b"")
@@ -258,8 +250,8 @@ class _Deployer:
         batch = (targets, [0] * len(targets), payloads, NO_PREDECESSOR, SALT)
         returned = self._account.call(at, timelock.call("hashOperationBatch", *batch))
         (operation,) = timelock.output("hashOperationBatch", returned)
-        entry = self._note.setdefault("bootstrap", {"operation": _hex(operation)})
-        if entry["operation"] != _hex(operation):
+        entry = self._note.setdefault("bootstrap", {"operation": hex_of(operation)})
+        if entry["operation"] != hex_of(operation):
             raise LocalDeploymentError(f"{self._path} notes another bootstrap than this build makes")
         steps = entry.setdefault("schedule", {}), entry.setdefault("execute", {})
         for name, function, more, step in (
@@ -287,8 +279,8 @@ class _Deployer:
         mine: Note = {
             "chain_id": self._account.chain_id,
             "profile": self._profile.to_json(),
-            "deployer": _hex(self._account.address),
-            "operator": _hex(self._operator),
+            "deployer": hex_of(self._account.address),
+            "operator": hex_of(self._operator),
         }
         if not self._path.exists():
             first = self._account.node.block()
@@ -354,5 +346,5 @@ def _owned_accounts(account: EvmAccount, settlement: ContractInterface, at: byte
     owned = {}
     for number in range(count):
         (owner,) = settlement.output("ownerOf", account.call(at, settlement.call("ownerOf", number)))
-        owned[_raw(owner)] = number
+        owned[raw_of(owner)] = number
     return owned

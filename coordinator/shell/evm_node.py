@@ -106,11 +106,13 @@ def answer_of(text: str) -> Sighting:
     return next((sighting for words, sighting in _ANSWERS if words in lowered), Sighting.NOT_TAKEN)
 
 
-def _hex(value: bytes) -> str:
+def hex_of(value: bytes) -> str:
+    """As a node writes bytes."""
     return "0x" + value.hex()
 
 
-def _raw(value: Any) -> bytes:
+def raw_of(value: Any) -> bytes:
+    """The bytes that a node has written. Raises ValueError or TypeError for what is none."""
     return bytes.fromhex(value[2:])
 
 
@@ -193,27 +195,30 @@ class EvmNode:
             "eth_getBlockByNumber",
             answer,
             lambda b: Block(
-                int(b["number"], 16), _raw(b["hash"]), int(b["timestamp"], 16), int(b.get("baseFeePerGas") or "0x0", 16)
+                int(b["number"], 16),
+                raw_of(b["hash"]),
+                int(b["timestamp"], 16),
+                int(b.get("baseFeePerGas") or "0x0", 16),
             ),
         )
         return block
 
     def call(self, to: bytes, payload: bytes, sender: bytes = bytes(20)) -> bytes:
         """Output of a call. Raises RemoteRevertError."""
-        message = {"from": _hex(sender), "to": _hex(to), "data": _hex(payload)}
-        return bytes(self._read("eth_call", self.ask("eth_call", message, "latest"), _raw))
+        message = {"from": hex_of(sender), "to": hex_of(to), "data": hex_of(payload)}
+        return bytes(self._read("eth_call", self.ask("eth_call", message, "latest"), raw_of))
 
     def code(self, address: bytes) -> bytes:
         """The contract at ``address``; empty where there is none."""
-        return bytes(self._read("eth_getCode", self.ask("eth_getCode", _hex(address), "latest"), _raw))
+        return bytes(self._read("eth_getCode", self.ask("eth_getCode", hex_of(address), "latest"), raw_of))
 
     def balance_wei(self, address: bytes) -> int:
         """Gas coins of an address."""
-        return self._number("eth_getBalance", _hex(address), "latest")
+        return self._number("eth_getBalance", hex_of(address), "latest")
 
     def nonce(self, address: bytes, block: int | None = None) -> int:
         """Number of an address's transactions up to and with that block; the newest for None."""
-        return self._number("eth_getTransactionCount", _hex(address), "latest" if block is None else hex(block))
+        return self._number("eth_getTransactionCount", hex_of(address), "latest" if block is None else hex(block))
 
     def fee(self) -> Fee:
         """What the network asks now: twice the base fee plus the usual tip."""
@@ -225,40 +230,40 @@ class EvmNode:
 
     def estimate(self, sender: bytes, to: bytes | None, payload: bytes, value_wei: int = 0) -> int:
         """Gas to offer. Raises RemoteRevertError where the transaction would revert."""
-        message = {"from": _hex(sender), "data": _hex(payload), "value": hex(value_wei)}
+        message = {"from": hex_of(sender), "data": hex_of(payload), "value": hex(value_wei)}
         if to is not None:
-            message["to"] = _hex(to)
+            message["to"] = hex_of(to)
         return self._number("eth_estimateGas", message) * (100 + GAS_HEADROOM_PERCENT) // 100
 
     def send_raw(self, raw: bytes) -> None:
         """Hands a signed transaction to the node. Raises RemoteRefusalError."""
-        self.ask("eth_sendRawTransaction", _hex(raw))
+        self.ask("eth_sendRawTransaction", hex_of(raw))
 
     def receipt(self, transaction_hash: bytes) -> Receipt | None:
         """The receipt of a mined transaction; None while it is not in a block."""
-        answer = self._fields("eth_getTransactionReceipt", _hex(transaction_hash))
+        answer = self._fields("eth_getTransactionReceipt", hex_of(transaction_hash))
         if answer is None or answer.get("blockNumber") is None:
             return None
         receipt: Receipt = self._read(
             "eth_getTransactionReceipt",
             answer,
             lambda r: Receipt(
-                int(r["status"], 16) == 1, int(r["blockNumber"], 16), _raw(r["blockHash"]), int(r["gasUsed"], 16),
-                _raw(r["contractAddress"]) if r.get("contractAddress") else None,
+                int(r["status"], 16) == 1, int(r["blockNumber"], 16), raw_of(r["blockHash"]), int(r["gasUsed"], 16),
+                raw_of(r["contractAddress"]) if r.get("contractAddress") else None,
             ),
         )  # fmt: skip
         return receipt
 
     def transaction(self, transaction_hash: bytes) -> SentTransaction | None:
         """A transaction that the node knows, mined or waiting."""
-        answer = self._fields("eth_getTransactionByHash", _hex(transaction_hash))
+        answer = self._fields("eth_getTransactionByHash", hex_of(transaction_hash))
         if answer is None:
             return None
         sent: SentTransaction = self._read(
             "eth_getTransactionByHash",
             answer,
             lambda t: SentTransaction(
-                _raw(t["input"]), _raw(t["to"]) if t.get("to") else None,
+                raw_of(t["input"]), raw_of(t["to"]) if t.get("to") else None,
                 int(t["blockNumber"], 16) if t.get("blockNumber") else None,
             ),
         )  # fmt: skip
@@ -269,10 +274,10 @@ class EvmNode:
     ) -> list[Log]:
         """Events of contracts in a block range, both ends included, in the order of the chain."""
         wanted = {
-            "address": [_hex(address) for address in addresses],
+            "address": [hex_of(address) for address in addresses],
             "fromBlock": hex(from_block),
             "toBlock": hex(to_block),
-            "topics": [[_hex(topic) for topic in place] or None for place in topics],
+            "topics": [[hex_of(topic) for topic in place] or None for place in topics],
         }
         answer = self.ask("eth_getLogs", wanted)
         logs: list[Log] = self._read("eth_getLogs", answer, lambda entries: [_log(entry) for entry in entries])
@@ -281,8 +286,8 @@ class EvmNode:
 
 def _log(entry: dict[str, Any]) -> Log:
     return Log(
-        _raw(entry["address"]), [_raw(topic) for topic in entry["topics"]], _raw(entry["data"]),
-        int(entry["blockNumber"], 16), int(entry["logIndex"], 16), _raw(entry["transactionHash"]),
+        raw_of(entry["address"]), [raw_of(topic) for topic in entry["topics"]], raw_of(entry["data"]),
+        int(entry["blockNumber"], 16), int(entry["logIndex"], 16), raw_of(entry["transactionHash"]),
     )  # fmt: skip
 
 

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.commands.start import DEFAULT_CONFIG, FAILED, UNAVAILABLE, ConfigOption, failed, load_config
+from edge_agent.commands.start import (
+    CONFIGURATION,
+    DEFAULT_CONFIG,
+    FAILED,
+    UNAVAILABLE,
+    ConfigOption,
+    failed,
+    load_config,
+)
 
 SEARCH_S = 900.0
 """A line with nobody on it takes thirteen minutes: 247 units, six speeds, three parities, 0.17 s each."""
@@ -64,10 +72,15 @@ def _units(text: str) -> tuple[int, ...]:
 
 def probe(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Read every configured device once and print its values; 69 where one does not answer."""
+    from edge_agent.config import ConfigError
     from edge_agent.shell.commissioning import probe_now
 
     silent = 0
-    for name, values, fault in probe_now(load_config(config)):
+    try:
+        probed = probe_now(load_config(config))
+    except ConfigError as error:
+        raise failed(str(error), CONFIGURATION) from error
+    for name, values, fault in probed:
         if fault is not None:
             silent += 1
             typer.echo(f"{name}: {fault}", err=True)

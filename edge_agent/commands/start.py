@@ -33,3 +33,19 @@ def load_config(path: Path) -> AgentConfig:
     except (ConfigError, ProfileError) as error:
         raise failed("\n".join(error.errors), CONFIGURATION) from error
     return config
+
+
+def check_files(config: AgentConfig, by_hand: bool = False) -> None:
+    """Says which named files cannot be used; exit 78 where one keeps the agent from starting.
+
+    By hand also where one would end it later; but who asks then may not be the agent's user: what is only denied to him
+    is said, and no failure.
+    """
+    from edge_agent.shell.named_files import troubles
+
+    found = list(troubles(config))
+    said = "\n".join(f"{trouble.what}: {trouble.text}" for trouble in found)
+    if any(trouble.stops or (by_hand and trouble.ends) for trouble in found if not (by_hand and trouble.denied)):
+        raise failed(said, CONFIGURATION)
+    if found:
+        typer.echo(said, err=True)

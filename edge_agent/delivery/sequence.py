@@ -1,9 +1,10 @@
 """Numbers that are used once: sequences, epochs and versions, leased ahead of use.
 
-A lease of many numbers is written with fsync to a file next to the key *and* to the outbox database before the
-first of them is used; at start the larger of the two counts. So a killed agent skips what it had leased, and an
-older database restored from a backup lends nothing twice. The file must be written for a lease to count; a
-database that cannot be written is an alarm. Without a lease nothing is signed, and measuring goes on.
+A lease of many numbers, or of several kinds that are about to be used, is written with fsync to a file next to the key
+*and* to the outbox database before the first of them is used; at start the larger of the two counts. So a killed agent
+skips what it had leased, and an older database restored from a backup lends nothing twice. The file must be written for
+a lease to count; a database that cannot be written is an alarm. Without a lease nothing is signed, and measuring goes
+on.
 
 Per meter a mark is kept in the same way: the last settled interval and the baselines of its registers, so that no
 interval is signed twice and no register runs backwards after a restore. And per stream the runs: which numbers were
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from contracts.messages import Stream
+from contracts.codes import Stream
 from edge_agent.effects import Counters
 
 LEASE = 64
@@ -102,6 +103,16 @@ def stream_name(meter: int, stream: Stream) -> str:
     return f"{meter}/{int(stream)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """``count`` numbers of a kind that are about to be taken, ``lease`` at a time; of a stream under ``epoch``."""
+
+    name: str
+    count: int = 1
+    lease: int = LEASE
+    epoch: int | None = None
+
+
 class LeaseStore(Protocol):
     """Where leases are kept: both methods survive a broken disk."""
 
@@ -150,6 +161,11 @@ class Sequences:
             self.faults.append("the database is older than the lease file: what was signed in between may be missing")
 
     @property
+    def has_lent(self) -> bool:
+        """Whether any number was ever lent, as far as anything here remembers."""
+        return bool(self._leases.numbers)
+
+    @property
     def marks(self) -> dict[int, Mark]:
         """The marks found and set, by meter number."""
         return self._leases.marks
@@ -159,21 +175,36 @@ class Sequences:
 
         Of a stream ``epoch`` is that under which the numbers are used.
         """
-        first, end = self._next.get(name, 0), self._leases.numbers.get(name, 0)
-        runs = self._leases.runs.get(name, [])
-        is_new = epoch is not None and (not runs or runs[-1].epoch != epoch)
-        if first + count > end or is_new:
-            if first + count > end:
-                end = first + max(count, lease)
-            ahead = Leases({**self._leases.numbers, name: end}, self._leases.marks, dict(self._leases.runs))
-            if epoch is not None:
-                ahead.runs[name] = _lent(runs, epoch, first, end)
-            if not self._write(ahead):
-                self._counters.count("lease_refused")
-                return None
-            self._leases = ahead
+        if not self.lend([Need(name, count, lease, epoch)]):
+            self._counters.count("lease_refused")
+            return None
+        first = self._next.get(name, 0)
         self._next[name] = first + count
         return first
+
+    def lend(self, needs: Sequence[Need]) -> bool:
+        """Leases with one write what `take` would lease with one for each; whether all of it is leased now.
+
+        It uses nothing: where it fails, or we are killed before `take`, numbers are skipped and none is lent twice.
+        """
+        ahead = Leases(dict(self._leases.numbers), self._leases.marks, dict(self._leases.runs))
+        is_more = False
+        for need in needs:
+            first, end = self._next.get(need.name, 0), ahead.numbers.get(need.name, 0)
+            runs = ahead.runs.get(need.name, [])
+            is_new = need.epoch is not None and (not runs or runs[-1].epoch != need.epoch)
+            if first + need.count <= end and not is_new:
+                continue
+            if first + need.count > end:
+                ahead.numbers[need.name] = end = first + max(need.count, need.lease)
+            if need.epoch is not None:
+                ahead.runs[need.name] = _lent(runs, need.epoch, first, end)
+            is_more = True
+        if is_more:
+            if not self._write(ahead):
+                return False
+            self._leases = ahead
+        return True
 
     def unused(self, name: str) -> int:
         """The next number of that kind."""

@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from contracts.codes import ClockStatus, ReadingFlag, Stream
 from contracts.interval import INTERVAL_S, interval_of, interval_start_s
-from contracts.messages import ClockStatus, ReadingFlag, SettlementReading, Stream, TelemetryBatch
+from contracts.messages import SettlementReading, TelemetryBatch
 from contracts.telemetry import BATCH_READINGS_LIMIT, CHAIN_START, TelemetryReading, batch_of, pack_columns
 from edge_agent.config import LimitsConfig, MeterConfig
-from edge_agent.delivery.sequence import TELEMETRY_LEASE, Mark, Sequences, stream_name
+from edge_agent.delivery.sequence import TELEMETRY_LEASE, Mark, Need, Sequences, stream_name
 from edge_agent.effects import Counters, Sample
 from edge_agent.readings.quality import Baseline, CounterGuard, StuckGuard, plausible
 
@@ -261,6 +262,13 @@ class Metering:
             sequence,
             self._sequences.unused(stream_name(self.config.number, Stream.TELEMETRY)),
         )
+
+    def needs(self) -> list[Need]:
+        """The numbers that `seal` would take now."""
+        if not self._pending or self.epoch is None:
+            return []
+        name = stream_name(self.config.number, Stream.TELEMETRY)
+        return [Need(name, len(self._pending), TELEMETRY_LEASE, self.epoch)]
 
     def seal(self) -> list[Produced]:
         """Closes the pending batch; nothing where it is empty or no sequence can be had."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
+from contracts.signature import address_of
 from device_profiles.profile import load_profile
 from edge_agent.announcement import VERSION
 from edge_agent.config import AgentConfig
@@ -23,6 +24,8 @@ from edge_agent.shell.broker import password_of
 from edge_agent.shell.clock import SENSIBLE_S, clock_of
 from edge_agent.shell.examination import probe_devices
 from edge_agent.shell.key_store import KeyFileError, address_text, home_key, is_rotated
+from edge_agent.shell.named_files import KEY, PASSWORDS, STORE, troubles, without_broken_nodes
+from edge_agent.shell.origin import attestation_path, look
 from edge_agent.systemd_unit import UNIT_NAME, USER
 
 BROKER_S = 5.0
@@ -32,6 +35,8 @@ ROOM_COMFORTABLE_BYTES = 4 * ROOM_BYTES
 SLOW_WRITE_S = 0.5
 """A card that takes longer for one durable write holds up every settlement reading."""
 ASK_S = 5.0
+RENEW_S = 30 * 86_400
+"""An attestation that ends within a month is to be renewed at the next visit."""
 SETTLED_REGISTERS = ("import_wh", "export_wh")
 
 
@@ -55,10 +60,10 @@ class Finding:
 
 async def examine(config: AgentConfig) -> list[Finding]:
     """All points, those of the machine first, then those that need an answer from somebody."""
-    findings = [*machine(), *_key(config), *_store(config), _clock(config), *_serial_lines(config)]
+    findings = [*machine(), *_key(config), *_files(config), *_store(config), _clock(config), *_serial_lines(config)]
     broker = config.broker
     link = await _broker("broker", broker.host, broker.port, broker.username, broker.password_file)
-    probed = await probe_devices(config)
+    probed = await probe_devices(without_broken_nodes(config))
     findings.append(_settlement_meter(config, {name: values for name, values, _ in probed}))
     for name, values, fault in probed:
         cure = "power, wiring, address and unit of the device; baud and parity on a serial line"
@@ -95,6 +100,7 @@ def _key(config: AgentConfig) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "key", str(error), "edge-agent key new FILE, or the mode and owner of the file")
         return
     yield Finding(Level.OK, "key", f"{address_text(key)} for account {used.home.account}")
+    yield from _attestation(used, address_of(key), now_s)
     at_s = config.key.next_at_s
     if at_s is None:
         return
@@ -104,6 +110,33 @@ def _key(config: AgentConfig) -> Iterator[Finding]:
     else:
         text = time.strftime("the next key counts from %Y-%m-%d %H:%M UTC", time.gmtime(at_s))
         yield Finding(Level.OK, "key rotation", text)
+        if look(used, address_of(key), now_s) is not None and not attestation_path(config, at_s).exists():
+            text = "this key is attested, the one that follows is not; what speaks for this one does not for the next"
+            yield Finding(Level.WARN, "key attestation", text, "edge-agent key attest --next")
+
+
+def _attestation(config: AgentConfig, address: bytes, now_s: int) -> Iterator[Finding]:
+    """Silent where nothing vouches for the key: nothing has to."""
+    found, what = look(config, address, now_s), "key attestation"
+    if found is None:
+        return
+    cure = "edge-agent key attest, then start the agent again"
+    if found.refusal is not None or found.signed is None:
+        reason = found.refusal.value if found.refusal is not None else "cannot be read"
+        yield Finding(Level.WARN, what, f"{found.path}: {reason}", cure)
+        return
+    until_s = found.signed.attestation.valid_until_s
+    text = time.strftime("counts until %Y-%m-%d %H:%M UTC", time.gmtime(until_s))
+    soon = until_s - now_s < RENEW_S
+    yield Finding(Level.WARN if soon else Level.OK, what, text, cure if soon else "")
+
+
+def _files(config: AgentConfig) -> Iterator[Finding]:
+    """What else the configuration names on disk; key, store and passwords have findings of their own."""
+    for trouble in troubles(config):
+        if trouble.what not in (KEY, STORE, *PASSWORDS):
+            level = Level.FAIL if trouble.stops or trouble.ends else Level.WARN
+            yield Finding(level, trouble.what, trouble.text, trouble.cure)
 
 
 def _store(config: AgentConfig) -> Iterator[Finding]:
@@ -156,7 +189,7 @@ def _settlement_meter(config: AgentConfig, shown: Mapping[str, Mapping[str, int]
         text = 'no [[meter]] with role = "settlement" has number 0, the one that counts for money'
         return Finding(Level.FAIL, what, text, "give the meter at the connection point number 0")
     for meter in settled:
-        known = load_profile(meter.profile).measurements if meter.is_modbus else shown[meter.name]
+        known = load_profile(meter.profile).measurements if meter.is_modbus else shown.get(meter.name, {})
         counted = SETTLED_REGISTERS[:1] if meter.one_way else SETTLED_REGISTERS
         missing = [name for name in counted if name not in known]
         if missing and (meter.is_modbus or known):

@@ -1,4 +1,4 @@
-"""What must be said before a meter speaks: nothing, an M-Bus request, or the opening of IEC 62056-21 mode C.
+"""What must be said before a meter speaks: nothing, or the opening of IEC 62056-21 mode C. (M-Bus: `mbus_line.py`.)
 
 A question is asked over and over, once a poll. It hears what came since it spoke through `Heard`, which the reader of
 the line fills; the answer itself goes to the decoder like any other telegram.
@@ -13,16 +13,13 @@ from typing import Any
 
 from edge_agent.shell.byte_line import ByteLine
 from firmware_bridge.iec62056 import acknowledgement, opening, rate_after
-from firmware_bridge.mbus import data_request, reset_request
 
-MBUS_PAUSE_S = 0.4
-"""A slave acknowledges within 330 bit times and 50 ms: 0.19 s at 2400 baud, 1.15 s at 300."""
-MBUS_ANSWER_S = 3.0
-"""The longest frame, 261 characters, takes 1.2 s at 2400 baud."""
 IEC_IDENTITY_S = 3.0
 """A meter answers within 1.5 s, and 16 characters of identification take 0.5 s at 300 baud."""
 IEC_REACTION_S = 0.3
 """Between 0.2 and 1.5 s after the identification."""
+IEC_SWITCH_S = 0.05
+"""The last character may still be in the adapter when the system says that it is sent; the meter waits 0.2 s."""
 IEC_ANSWER_S = 90.0
 """2.5 kB at 300 baud; a list rarely has more."""
 IEC_BAUD = 300
@@ -85,15 +82,6 @@ async def _within(waiting: Coroutine[Any, Any, Any], limit_s: float) -> bool:
 Question = Callable[[ByteLine, Heard], Coroutine[Any, Any, None]]
 
 
-async def ask_mbus(line: ByteLine, heard: Heard) -> None:
-    """Always the first telegram: the reset makes the slave forget which one it sent last. Raises OSError."""
-    heard.begin()
-    await line.write(reset_request())
-    await asyncio.sleep(MBUS_PAUSE_S)
-    await line.write(data_request())
-    await heard.answer(MBUS_ANSWER_S)
-
-
 async def ask_iec62056(line: ByteLine, heard: Heard) -> None:
     """Opening, identification, acknowledgement with the meter's speed, its list. Raises OSError.
 
@@ -110,6 +98,7 @@ async def ask_iec62056(line: ByteLine, heard: Heard) -> None:
         await asyncio.sleep(IEC_REACTION_S)
         await line.write(answer)
     if not keep_rate:
+        await asyncio.sleep(IEC_SWITCH_S)
         line.set_baud(rate_after(found[0]))
     try:
         await heard.answer(IEC_ANSWER_S)

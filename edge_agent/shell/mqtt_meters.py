@@ -29,6 +29,10 @@ AGE_POLLS = 3
 """Shelly gen 1 repeats every value at least twice a minute."""
 GATHER_S = 1.0
 """The messages of one burst come within a few hundred milliseconds."""
+TOGETHER_S = 10.0
+"""Registers further apart are of two moments: at 11 kW, the most most homes have, 10 s are 30 Wh."""
+LEAST_TOGETHER_S = 3.0
+"""Whatever the period: the time we gather, and what a busy broker may be late."""
 INCOMING_LIMIT = 256
 """Messages that wait for us: a burst of 64 meters."""
 TIMEOUT_S = 10.0
@@ -55,7 +59,9 @@ class _Meter:
         self._on_sample = on_sample
         self._counters = counters
         self._decoder = message_decoder(config)
-        self._latest = LatestValues(max(AGE_S, AGE_POLLS * config.poll_s))
+        # A broker's delays are real seconds, also where the clock runs faster.
+        together_s = min(max(config.poll_s, LEAST_TOGETHER_S), TOGETHER_S) * max(clock.speed, 1.0)
+        self._latest = LatestValues(max(AGE_S, AGE_POLLS * config.poll_s), together_s)
         self._pace = Pace(config.poll_s, clock.speed)
         self._gathering: asyncio.TimerHandle | None = None
 
@@ -73,7 +79,7 @@ class _Meter:
             return
         if self._latest.is_whole(self._now_s()):
             self._give()
-        elif self._latest.has_registers and self._gathering is None:
+        elif self._latest.has_registers(self._now_s()) and self._gathering is None:
             loop = asyncio.get_running_loop()
             self._gathering = loop.call_later(GATHER_S / self._clock.speed, self._give)
 

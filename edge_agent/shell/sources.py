@@ -2,6 +2,7 @@
 
 [[meter]] link = tcp, rtu-over-tcp, rtu -> BusTask          asked for registers, one after another
                  telegram               -> TelegramTask     a byte stream of its own
+                 telegram, M-Bus        -> MbusTask         asked for telegrams, one after another
                  mqtt                   -> MqttMetersTask   topics of one broker
 """
 
@@ -14,6 +15,7 @@ from device_profiles.profile_parts import Profile
 from edge_agent.config import AgentConfig, BrokerConfig, MeterConfig
 from edge_agent.effects import Counters, Sample, WriteDevice, WriteResult
 from edge_agent.shell.clock import Clock
+from edge_agent.shell.mbus_line import MbusTask
 from edge_agent.shell.modbus import BusTask
 from edge_agent.shell.mqtt_meters import MqttMetersTask
 from edge_agent.shell.node_link import NodeTask
@@ -58,6 +60,8 @@ def sources_of(
         elif kind == "mqtt":
             broker = _broker_of(meters[0], config.broker)
             sources.append(MqttMetersTask(meters, broker, clock, on_sample, on_written, counters))
+        elif meters[0].is_mbus:
+            sources.append(MbusTask(meters, clock, on_sample, on_written, counters))
         else:
             kinds = [NodeTask if m.telegram == "node" else TelegramTask for m in meters]
             sources += [kind(m, clock, on_sample, on_written, counters) for kind, m in zip(kinds, meters, strict=True)]

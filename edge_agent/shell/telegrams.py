@@ -10,6 +10,7 @@ loop's own (times the clock's speed): a step of the clock neither hurries nor st
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from edge_agent.config import MeterConfig
@@ -17,7 +18,7 @@ from edge_agent.effects import Counters, Sample, WriteDevice, WriteResult
 from edge_agent.shell.byte_line import ByteLine, SerialLine, SerialSettings, open_tcp
 from edge_agent.shell.clock import Clock
 from edge_agent.shell.ending import end_all
-from edge_agent.shell.line_question import Heard, Question, ask_iec62056, ask_mbus
+from edge_agent.shell.line_question import Heard, Question, ask_iec62056
 from firmware_bridge.dsmr import DsmrDecoder
 from firmware_bridge.iec62056 import Iec62056Decoder
 from firmware_bridge.mbus import MbusDecoder
@@ -43,11 +44,13 @@ _SETTINGS = {
     "mbus": SerialSettings(2_400, 8, "E"),
     "node": SerialSettings(115_200),
 }
-_DECODERS: dict[str, Callable[[], StreamDecoder]] = {
-    "p1": DsmrDecoder,
-    "sml": SmlDecoder,
-    "iec62056": Iec62056Decoder,
-    "mbus": MbusDecoder,
+METER_CLOCK_MS = 300_000
+"""A meter's clock that is further from ours is in another time zone than we were told, or has waited somewhere."""
+_DECODERS: dict[str, Callable[[MeterConfig], StreamDecoder]] = {
+    "p1": lambda meter: DsmrDecoder(meter.time_zone_s),
+    "sml": lambda _: SmlDecoder(),
+    "iec62056": lambda _: Iec62056Decoder(),
+    "mbus": lambda _: MbusDecoder(),
 }
 _ASKED_BAUD = 300
 
@@ -61,9 +64,7 @@ def serial_settings(meter: MeterConfig) -> SerialSettings:
 
 
 def question_of(meter: MeterConfig) -> Question | None:
-    """How the meter is asked: M-Bus always, IEC 62056-21 where its speed is 300 baud (mode C), others never."""
-    if meter.telegram == "mbus":
-        return ask_mbus
+    """How the meter is asked: IEC 62056-21 where its speed is 300 baud (mode C), others never (M-Bus: `mbus_line`)."""
     return ask_iec62056 if meter.telegram == "iec62056" and meter.baud == _ASKED_BAUD else None
 
 
@@ -101,10 +102,13 @@ class Pace:
         """The back-off after a number of attempts in vain."""
         await asyncio.sleep(max(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)] / self._speed, LEAST_PAUSE_S))
 
+    def wait_s(self) -> float:
+        """Real seconds until the next sample may be given, negative where it might have been; before the first -inf."""
+        return -math.inf if self._due_s is None else (self._due_s - self._now_s()) / self._speed
+
     async def until_due(self) -> None:
         """Returns when the next sample may be given, and at least a moment later."""
-        wait_s = 0.0 if self._due_s is None else self._due_s - self._now_s()
-        await asyncio.sleep(max(wait_s / self._speed, LEAST_PAUSE_S))
+        await asyncio.sleep(max(self.wait_s(), LEAST_PAUSE_S))
 
 
 def count_refusals(decoder_refused: dict[Refusal, int], counters: Counters) -> None:
@@ -132,7 +136,7 @@ class TelegramTask:
         self._on_sample = on_sample
         self._on_written = on_written
         self._counters = Counters() if counters is None else counters
-        self._decoder = decoder if decoder is not None else _DECODERS[meter.telegram]()
+        self._decoder = decoder if decoder is not None else _DECODERS[meter.telegram](meter)
         self._question = question_of(meter)
         self._pace = Pace(meter.poll_s, clock.speed)
         self._line: ByteLine | None = None
@@ -217,6 +221,8 @@ class TelegramTask:
             return
         self._pace.given()
         serial, now_ms = telegram.texts.get("serial"), self._clock.now_ms()
+        if telegram.taken_at_s is not None and abs(now_ms - telegram.taken_at_s * 1000) > METER_CLOCK_MS:
+            self._counters.count("meter_clock_differs")
         sample = Sample(self._meter.name, now_ms, telegram.values, serial=serial, evidence=telegram.evidence)
         self._on_sample(sample)
 

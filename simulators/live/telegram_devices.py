@@ -1,12 +1,15 @@
 """Simulated meters that send telegrams, over real lines: a pty, a TCP port, an MQTT broker.
 
     TelegramMeter (what it shows, how it speaks, its faults)
+      |  MbusSlave, several of them an MbusLine   (mbus_slaves.py)
       `-> PtyMeter   a serial device of this machine, with a name of your choice
        -> TcpMeter   what a serial server offers
        -> MqttMeter  messages to a real broker
 
-Meters that push send a telegram a period; M-Bus answers SND_NKE and REQ_UD2, IEC 62056-21 mode C its opening and the
-acknowledgement (``asked``). Faults are plain attributes of `TelegramFaults`, to be changed while it runs.
+Meters that push send a telegram a period; M-Bus answers its master, IEC 62056-21 mode C its opening and the
+acknowledgement (``asked``), and speaks and hears at its own speed of the moment: on a pseudo-terminal that is set to
+another one it hears nothing, and what it says is garbled. Faults are plain attributes of `TelegramFaults`, to be
+changed while it runs.
 """
 
 from __future__ import annotations
@@ -15,22 +18,30 @@ import asyncio
 import contextlib
 import os
 import re
+import termios
 import time
 import tty
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import aiomqtt
 
-from simulators.telegrams import MESSAGES, STREAMS, Messages, Values, iec_block
+from simulators.live.mbus_slaves import MbusSlave
+from simulators.telegrams import MESSAGES, STREAMS, Messages, Values, iec_block, mbus_parts
 
 __all__ = ["MqttMeter", "PtyMeter", "TcpMeter", "TelegramFaults", "TelegramMeter"]
 
 SERIAL = "12345678"
 _CHUNK_BYTES = 4096
 _QUESTION_BYTES = 64
-_IEC_ACKNOWLEDGED = re.compile(rb"\x060[0-9]0\r\n")
+_IEC_ACKNOWLEDGED = re.compile(rb"\x060([0-6])0\r\n")
+_IEC_BAUD = 300
+_IEC_REACTION_S = 0.2
+_CHARACTER_BITS = 10
+_HEARD_LIMIT = 64
 _GARBAGE = b"\x00\xff/?x\x1b\x1b\x1b\x1b\x01h\x10\x16!"
 
 
@@ -62,7 +73,15 @@ class TelegramFaults:
 class TelegramMeter:
     """What a meter says in the words of ``kind``; ``read_values`` is asked anew for every telegram."""
 
-    def __init__(self, kind: str, read_values: Callable[[], Values], asked: bool = False, serial: str = SERIAL) -> None:
+    def __init__(
+        self,
+        kind: str,
+        read_values: Callable[[], Values],
+        asked: bool = False,
+        serial: str = SERIAL,
+        address: int = 1,
+        parts: int = 1,
+    ) -> None:
         if kind not in STREAMS and kind not in MESSAGES:
             raise ValueError(f"{kind!r} is none of {', '.join((*STREAMS, *MESSAGES))}")
         self.kind = kind
@@ -72,6 +91,14 @@ class TelegramMeter:
         self._serial = serial
         self._read_values = read_values
         self._question = bytearray()
+        self.baud = _IEC_BAUD if kind == "iec62056" and asked else None
+        self._address, self._parts = address, parts
+        self._slave = MbusSlave(address, serial, self._mbus_parts) if kind == "mbus" else None
+
+    def _mbus_parts(self) -> list[bytes]:
+        self.sent += 1
+        raws = mbus_parts(self._read_values(), self._serial, int(time.time()), self._address, self._parts)
+        return [self.faults.on(raw) for raw in raws]
 
     def telegram(self) -> bytes:
         """The telegram of now, with its faults."""
@@ -89,38 +116,47 @@ class TelegramMeter:
         """What it says to a question, or to a part of one."""
         if not self.is_asked:
             return b""
+        if self._slave is not None:
+            said = self._slave.answer(chunk)
+            return b"" if self.faults.silent else said
         self._question += chunk
         del self._question[:-_QUESTION_BYTES]
-        return self._answer_mbus() if self.kind == "mbus" else self._answer_iec()
-
-    def _answer_mbus(self) -> bytes:
-        for start in range(len(self._question) - 4):
-            short = self._question[start : start + 5]
-            if short[0] == 0x10 and short[4] == 0x16 and short[3] == (short[1] + short[2]) & 0xFF:
-                del self._question[: start + 5]
-                if short[1] == 0x40:
-                    return b"" if self.faults.silent else b"\xe5"
-                return self.telegram() if short[1] & 0x4F == 0x4B else b""
-        return b""
+        return self._answer_iec()
 
     def _answer_iec(self) -> bytes:
         if b"/?!\r\n" in self._question:
             self._question.clear()
             return b"" if self.faults.silent else b"/ESG5SIMULATED\r\n"
-        if _IEC_ACKNOWLEDGED.search(self._question):
-            self._question.clear()
+        if acknowledged := _IEC_ACKNOWLEDGED.search(self._question):
             self.sent += 1
+            self.baud = _IEC_BAUD << int(acknowledged[1])
+            self._question.clear()
             return self.faults.on(iec_block(self._read_values(), self._serial))
         return b""
 
 
+class Speaker(Protocol):
+    """A meter, or a line of several. ``baud`` is its speed of the moment, None where it has but one."""
+
+    is_asked: bool
+    baud: int | None
+
+    def telegram(self) -> bytes:
+        """What it says unasked."""
+
+    def answer(self, chunk: bytes) -> bytes:
+        """What it says to a question, or to a part of one."""
+
+
 class PtyMeter:
     """A meter on a pseudo-terminal. ``link`` is a path that leads to it; it stays the same when `unplug` and `plug`
-    have put another terminal behind it, like a name in /dev/serial/by-id."""
+    have put another terminal behind it, like a name in /dev/serial/by-id. ``heard`` are the last questions, each with
+    the speed that the other end was set to."""
 
-    def __init__(self, meter: TelegramMeter, link: Path, period_s: float = 1.0) -> None:
+    def __init__(self, meter: Speaker, link: Path, period_s: float = 1.0) -> None:
         self.meter = meter
         self.link = link
+        self.heard: deque[tuple[int, bytes]] = deque(maxlen=_HEARD_LIMIT)
         self._period_s = period_s
         self._fd = self._other = -1
         self._pushing: asyncio.Task[None] | None = None
@@ -149,9 +185,29 @@ class PtyMeter:
         self._fd = self._other = -1
         self.link.unlink(missing_ok=True)
 
+    def line_baud(self) -> int:
+        """What the reader's end is set to; a terminal's two ends have one setting. 0 for a rate without a name."""
+        speed = termios.tcgetattr(self._fd)[5]
+        named = (int(name[1:]) for name in dir(termios) if re.fullmatch("B[0-9]+", name))
+        return next((baud for baud in named if getattr(termios, f"B{baud}") == speed), 0)
+
     def _asked(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):
-            self._send(self.meter.answer(os.read(self._fd, _CHUNK_BYTES)))
+            chunk, baud = os.read(self._fd, _CHUNK_BYTES), self.meter.baud
+            if baud is None:
+                self._send(self.meter.answer(chunk))
+                return
+            self.heard.append((self.line_baud(), chunk))
+            if self.heard[-1][0] == baud and (said := self.meter.answer(chunk)):
+                wire_s = len(chunk) * _CHARACTER_BITS / baud
+                asyncio.get_running_loop().call_later(wire_s + _IEC_REACTION_S, self._send_at_speed, said, self._fd)
+
+    def _send_at_speed(self, chunk: bytes, descriptor: int) -> None:
+        """Speaks, and is at its first speed again; who listens at another one reads nonsense."""
+        if descriptor == self._fd:
+            self._send(chunk if self.line_baud() == self.meter.baud else bytes(b ^ 0x55 for b in chunk))
+        if not chunk.startswith(b"/"):
+            self.meter.baud = _IEC_BAUD
 
     def _send(self, chunk: bytes) -> None:
         with contextlib.suppress(BlockingIOError):  # nobody reads: as on a wire, it is lost
@@ -166,7 +222,7 @@ class PtyMeter:
 class TcpMeter:
     """A meter behind a serial server; everybody who connects hears it."""
 
-    def __init__(self, meter: TelegramMeter, host: str = "127.0.0.1", port: int = 0, period_s: float = 1.0) -> None:
+    def __init__(self, meter: Speaker, host: str = "127.0.0.1", port: int = 0, period_s: float = 1.0) -> None:
         self.meter = meter
         self.port = port
         self._host = host

@@ -25,8 +25,9 @@ from pathlib import Path
 
 import pytest
 
+from contracts.codes import Stream
 from contracts.interval import interval_start_s
-from contracts.messages import GapRecord, SettlementReading, Stream, TelemetryBatch
+from contracts.messages import GapRecord, SettlementReading, TelemetryBatch
 from edge_agent.config import AgentConfig, agent_config_from_toml
 from edge_agent.delivery.frame import FrameKind
 from edge_agent.delivery.outbox import read_queue
@@ -191,6 +192,18 @@ class RealHome:
         with contextlib.suppress(RemoteStoreError):
             return {(f.epoch, f.first) for f in read_queue(self.config.store) if f.kind == FrameKind.SETTLEMENT}
         return set()
+
+
+@asynccontextmanager
+async def served_home(folder: Path, store: Path | None = None) -> AsyncIterator[RealHome]:
+    """A home whose operator listens, while the block runs; no agent lives in it yet."""
+    home = RealHome(folder, store)
+    await home.start()
+    home.serve()
+    try:
+        yield home
+    finally:
+        await home.stop()
 
 
 def write_config(folder: Path, store: Path, meter_port: int, broker_port: int, clock: str) -> AgentConfig:

@@ -20,7 +20,7 @@ from contracts.signature import address_of
 from edge_agent.config import AgentConfig, BrokerConfig, MeterConfig
 from edge_agent.delivery.frame import FrameKind
 from edge_agent.effects import Counters, Sample, WriteResult
-from edge_agent.shell.clock import ScaledClock
+from edge_agent.shell.clock import ScaledClock, SystemClock
 from edge_agent.shell.mqtt_meters import MqttMetersTask
 from edge_agent.shell.runtime import Running
 from edge_agent.shell.telegrams import TelegramTask
@@ -150,7 +150,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(meter: MeterConfig, clock: ScaledClock, counters: Counters) -> AsyncIterator[Listener]:
+async def listening(
+    meter: MeterConfig, clock: ScaledClock | SystemClock, counters: Counters
+) -> AsyncIterator[Listener]:
     """One meter's task while the block runs."""
     heard = Listener()
     parts = (clock, heard.samples.append, heard.results.append, counters)

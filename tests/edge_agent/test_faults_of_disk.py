@@ -15,7 +15,7 @@ import pytest
 from edge_agent.shell.clock import ScaledClock
 from edge_agent.shell.runtime import Running
 from tests.edge_agent.conftest import ADA_KEY, eventually
-from tests.edge_agent.real_home import SPEED, VIRTUAL_S, RealHome, judge, registers_are_true
+from tests.edge_agent.real_home import SPEED, VIRTUAL_S, RealHome, judge, registers_are_true, served_home
 
 CARD = "2m"
 
@@ -79,23 +79,20 @@ def test_a_full_card_is_an_alarm_and_readings_arrive_from_memory_until_there_is_
     run: Callable[[Awaitable[None]], None], tmp_path: Path, card: Path
 ) -> None:
     async def story() -> None:
-        home = RealHome(tmp_path, store=card)
-        await home.start()
-        home.serve()
-        async with agent_of(home) as agent:
-            await eventually(lambda: len(intervals(home)) >= 2, 30)
-            filler = fill(card)
-            known = max(intervals(home))
-            await eventually(lambda: agent.counters.get("alarm_store") and agent.counters.get("alarm_lease"), 30)
-            await eventually(lambda: max(intervals(home)) >= known + 3, 30)
-            assert agent.counters["store_failed"] and agent.counters["lease_write_failed"]
-            filler.unlink()
-            await eventually(lambda: agent.outbox.fault is None and agent.outbox.stat()["unsaved"] == 0, 30)
-            await eventually(lambda: max(intervals(home)) >= known + 6, 30)
-        judge(home)
-        registers_are_true(home)
-        assert sorted(intervals(home)) == list(range(min(intervals(home)), max(intervals(home)) + 1))
-        await home.stop()
+        async with served_home(tmp_path, store=card) as home:
+            async with agent_of(home) as agent:
+                await eventually(lambda: len(intervals(home)) >= 2, 30)
+                filler = fill(card)
+                known = max(intervals(home))
+                await eventually(lambda: agent.counters.get("alarm_store") and agent.counters.get("alarm_lease"), 30)
+                await eventually(lambda: max(intervals(home)) >= known + 3, 30)
+                assert agent.counters["store_failed"] and agent.counters["lease_write_failed"]
+                filler.unlink()
+                await eventually(lambda: agent.outbox.fault is None and agent.outbox.stat()["unsaved"] == 0, 30)
+                await eventually(lambda: max(intervals(home)) >= known + 6, 30)
+            judge(home)
+            registers_are_true(home)
+            assert sorted(intervals(home)) == list(range(min(intervals(home)), max(intervals(home)) + 1))
 
     run(story())
 
@@ -107,25 +104,22 @@ def test_killed_again_and_again_on_a_full_card_it_never_signs_one_identity_twice
     run: Callable[[Awaitable[None]], None], tmp_path: Path, card: Path
 ) -> None:
     async def story() -> None:
-        home = RealHome(tmp_path, store=card)
-        await home.start()
-        home.serve()
-        await home.live(3.5)
-        filler = fill(card)
-        for _ in range(3):
-            await home.live(3.0)  # no lease can be written: nothing new is signed
-        silent = len({(r.epoch, r.sequence) for r in home.ledger.readings})
-        await home.live(3.0)
-        assert len({(r.epoch, r.sequence) for r in home.ledger.readings}) == silent
-        assert "nothing new is signed" in (tmp_path / "stderr").read_text()
-        filler.unlink()
-        async with home.alive():
-            known = max(intervals(home))
-            await eventually(lambda: max(intervals(home)) >= known + 2, 30)
-            await eventually(lambda: len(home.left_behind()) <= 1, 30)
-        judge(home, complete=False)
-        registers_are_true(home)
-        await home.stop()
+        async with served_home(tmp_path, store=card) as home:
+            await home.live(3.5)
+            filler = fill(card)
+            for _ in range(3):
+                await home.live(3.0)  # no lease can be written: nothing new is signed
+            silent = len({(r.epoch, r.sequence) for r in home.ledger.readings})
+            await home.live(3.0)
+            assert len({(r.epoch, r.sequence) for r in home.ledger.readings}) == silent
+            assert "nothing new is signed" in (tmp_path / "stderr").read_text()
+            filler.unlink()
+            async with home.alive():
+                known = max(intervals(home))
+                await eventually(lambda: max(intervals(home)) >= known + 2, 30)
+                await eventually(lambda: len(home.left_behind()) <= 1, 30)
+            judge(home, complete=False)
+            registers_are_true(home)
 
     run(story())
 
@@ -137,20 +131,17 @@ def test_on_a_read_only_card_it_measures_and_says_so_and_settles_once_it_may_wri
     run: Callable[[Awaitable[None]], None], tmp_path: Path, card: Path
 ) -> None:
     async def story() -> None:
-        home = RealHome(tmp_path, store=card)
-        await home.start()
-        home.serve()
-        async with agent_of(home):
-            await eventually(lambda: len(intervals(home)) >= 2, 30)
-        mounted("-o", "remount,ro", str(card))
-        async with agent_of(home) as agent:
-            await eventually(lambda: agent.counters.get("alarm_store") and agent.counters.get("alarm_lease"), 30)
-            await eventually(lambda: agent.counters.get("settlement_waits_for_lease", 0) > 3, 30)
-            before = len(intervals(home))
-            mounted("-o", "remount,rw", str(card))
-            await eventually(lambda: len(intervals(home)) >= before + 3, 60)
-        judge(home)
-        registers_are_true(home)
-        await home.stop()
+        async with served_home(tmp_path, store=card) as home:
+            async with agent_of(home):
+                await eventually(lambda: len(intervals(home)) >= 2, 30)
+            mounted("-o", "remount,ro", str(card))
+            async with agent_of(home) as agent:
+                await eventually(lambda: agent.counters.get("alarm_store") and agent.counters.get("alarm_lease"), 30)
+                await eventually(lambda: agent.counters.get("settlement_waits_for_lease", 0) > 3, 30)
+                before = len(intervals(home))
+                mounted("-o", "remount,rw", str(card))
+                await eventually(lambda: len(intervals(home)) >= before + 3, 60)
+            judge(home)
+            registers_are_true(home)
 
     run(story())

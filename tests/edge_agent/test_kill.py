@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from contracts.messages import GapReason, ReadingFlag, Stream
+from contracts.codes import GapReason, ReadingFlag, Stream
 from tests.edge_agent.conftest import eventually
-from tests.edge_agent.real_home import NIGHTLY, RealHome, judge, registers_are_true
+from tests.edge_agent.real_home import NIGHTLY, RealHome, judge, registers_are_true, served_home
 
 KILLS = 200 if NIGHTLY else 20
 SEED = 20_240_611
@@ -26,30 +26,29 @@ LAST_LIFE_S = 60
 def test_killed_at_random_moments_it_loses_nothing_and_never_contradicts_itself(tmp_path: Path) -> None:
     async def story() -> None:
         chance = random.Random(SEED)
-        home = RealHome(tmp_path)
-        await home.start()
-        home.serve()
-        home.ledger.hears = lambda: chance.random() < 0.5
-        left: set[tuple[int, int]] = set()
-        for place in range(KILLS):
-            if place == KILLS - 1:
-                home.ledger.hears = lambda: False  # so that the last life leaves something behind
-                await home.live(4.0)
-            else:
-                await home.live(chance.uniform(0.4, 2.6))
-            left |= home.left_behind()
-        home.ledger.hears = lambda: True
-        async with home.alive():
-            newest = max(left)
-            await eventually(lambda: newest in {(r.epoch, r.sequence) for r in home.ledger.readings}, LAST_LIFE_S)
-            await eventually(lambda: left <= {(r.epoch, r.sequence) for r in home.ledger.readings}, LAST_LIFE_S)
-            await eventually(lambda: not home.left_behind() - {max(home.left_behind(), default=(0, 0))}, LAST_LIFE_S)
-        judge(home)
-        registers_are_true(home)
-        whole_time_is_settled(home)
-        reasons = {gap.reason for gap in home.ledger.gaps if gap.stream == Stream.SETTLEMENT}
-        assert reasons == {GapReason.LEASE_SKIPPED}
-        await home.stop()
+        async with served_home(tmp_path) as home:
+            home.ledger.hears = lambda: chance.random() < 0.5
+            left: set[tuple[int, int]] = set()
+            for place in range(KILLS):
+                if place == KILLS - 1:
+                    home.ledger.hears = lambda: False  # so that the last life leaves something behind
+                    await home.live(4.0)
+                else:
+                    await home.live(chance.uniform(0.4, 2.6))
+                left |= home.left_behind()
+            home.ledger.hears = lambda: True
+            async with home.alive():
+                newest = max(left)
+                await eventually(lambda: newest in {(r.epoch, r.sequence) for r in home.ledger.readings}, LAST_LIFE_S)
+                await eventually(lambda: left <= {(r.epoch, r.sequence) for r in home.ledger.readings}, LAST_LIFE_S)
+                await eventually(
+                    lambda: not home.left_behind() - {max(home.left_behind(), default=(0, 0))}, LAST_LIFE_S
+                )
+            judge(home)
+            registers_are_true(home)
+            whole_time_is_settled(home)
+            reasons = {gap.reason for gap in home.ledger.gaps if gap.stream == Stream.SETTLEMENT}
+            assert reasons == {GapReason.LEASE_SKIPPED}
 
     asyncio.run(asyncio.wait_for(story(), 60 + 12 * KILLS))
 

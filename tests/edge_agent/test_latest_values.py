@@ -16,6 +16,7 @@ from firmware_bridge.telegram import Telegram, evidence_of
 from simulators.agent_toml import agent_toml
 
 AGE_S = 60.0
+TOGETHER_S = 10.0
 
 
 def told(tag: str, **values: int) -> Telegram:
@@ -24,7 +25,7 @@ def told(tag: str, **values: int) -> Telegram:
 
 
 def test_one_message_keeps_its_own_hash() -> None:
-    latest = LatestValues(AGE_S)
+    latest = LatestValues(AGE_S, TOGETHER_S)
     latest.take(told("a", import_wh=5, power_w=7), 0)
     assert latest.is_whole(0)
     merged = latest.merged(0)
@@ -33,7 +34,7 @@ def test_one_message_keeps_its_own_hash() -> None:
 
 
 def test_several_messages_have_the_hash_of_their_hashes_from_the_oldest_on() -> None:
-    latest = LatestValues(AGE_S)
+    latest = LatestValues(AGE_S, TOGETHER_S)
     latest.take(told("b", import_wh=5), 1)
     latest.take(told("a", export_wh=6), 2)
     merged = latest.merged(2)
@@ -42,13 +43,13 @@ def test_several_messages_have_the_hash_of_their_hashes_from_the_oldest_on() -> 
 
 
 def test_power_alone_is_not_whole_while_the_registers_are_those_of_before() -> None:
-    latest = LatestValues(AGE_S)
+    latest = LatestValues(AGE_S, TOGETHER_S)
     latest.take(told("a", import_wh=5, export_wh=6), 0)
     assert latest.merged(0) is not None
     latest.take(told("b", power_w=9), 1)
-    assert not latest.is_whole(1) and not latest.has_registers
+    assert not latest.is_whole(1) and not latest.has_registers(1)
     latest.take(told("c", import_wh=7), 2)
-    assert not latest.is_whole(2) and latest.has_registers
+    assert not latest.is_whole(2) and latest.has_registers(2)
     latest.take(told("d", export_wh=6), 2)
     assert latest.is_whole(2)
     merged = latest.merged(2)
@@ -57,7 +58,7 @@ def test_power_alone_is_not_whole_while_the_registers_are_those_of_before() -> N
 
 
 def test_what_is_too_old_is_absent() -> None:
-    latest = LatestValues(AGE_S)
+    latest = LatestValues(AGE_S, TOGETHER_S)
     latest.take(told("a", import_wh=5, voltage_l1_mv=230_000), 0)
     latest.take(told("b", power_w=9), AGE_S)
     merged = latest.merged(AGE_S + 1)
@@ -65,9 +66,49 @@ def test_what_is_too_old_is_absent() -> None:
     assert latest.merged(3 * AGE_S) is None
 
 
+def test_registers_of_two_moments_are_never_in_one_sample() -> None:
+    latest = LatestValues(AGE_S, TOGETHER_S)
+    latest.take(told("a", export_wh=6, power_w=1), 0)
+    assert latest.merged(0) is not None
+    latest.take(told("b", import_wh=5), TOGETHER_S + 1)
+    assert not latest.is_whole(TOGETHER_S + 1)  # the export is known, and may come any moment
+    merged = latest.merged(TOGETHER_S + 1)
+    assert merged is not None and merged.values == {"import_wh": 5, "power_w": 1}
+    assert merged.evidence == hashlib.sha256(evidence_of(b"a") + evidence_of(b"b")).digest()
+
+
+def test_registers_that_waited_for_the_next_sample_too_long_are_not_in_it() -> None:
+    latest = LatestValues(AGE_S, TOGETHER_S)
+    latest.take(told("a", import_wh=5, export_wh=6), 0)
+    latest.take(told("b", power_w=9), TOGETHER_S + 1)
+    assert not latest.has_registers(TOGETHER_S + 1) and not latest.is_whole(TOGETHER_S + 1)
+    latest.take(told("c", import_wh=7, export_wh=6), TOGETHER_S + 2)
+    assert latest.is_whole(TOGETHER_S + 2)
+    merged = latest.merged(TOGETHER_S + 2)
+    assert merged is not None and merged.values == {"import_wh": 7, "export_wh": 6, "power_w": 9}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["import_wh", "export_wh", "power_w"]), st.integers(0, 30)), min_size=1, max_size=40
+    )
+)
+def test_the_registers_of_a_sample_are_all_of_the_last_seconds(steps: list[tuple[str, int]]) -> None:
+    latest, now_s, came_s = LatestValues(AGE_S, TOGETHER_S), 0, dict[str, int]()
+    for name, pause_s in steps:
+        now_s += pause_s
+        latest.take(told(str(now_s), **{name: now_s}), now_s)
+        came_s[name] = now_s
+        merged = latest.merged(now_s)
+        assert merged is not None
+        for register in ("import_wh", "export_wh"):
+            fresh = register in came_s and now_s - came_s[register] <= TOGETHER_S
+            assert merged.values.get(register) == (came_s[register] if fresh else None)
+
+
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 1_000)), max_size=40))
 def test_the_sum_of_three_growing_phases_never_falls(steps: list[tuple[int, int]]) -> None:
-    latest, phases, before = LatestValues(AGE_S), {1: 0, 2: 0, 3: 0}, 0
+    latest, phases, before = LatestValues(AGE_S, TOGETHER_S), {1: 0, 2: 0, 3: 0}, 0
     for second, (phase, more_wh) in enumerate(steps):
         phases[phase] += more_wh
         latest.take(told(str(second), **{f"import_l{phase}_wh": phases[phase]}), float(second))
@@ -80,7 +121,7 @@ def test_the_sum_of_three_growing_phases_never_falls(steps: list[tuple[int, int]
 
 
 def test_a_meter_that_tells_its_total_is_never_summed() -> None:
-    latest = LatestValues(AGE_S)
+    latest = LatestValues(AGE_S, TOGETHER_S)
     latest.take(told("a", import_wh=100, import_l1_wh=1, import_l2_wh=2, import_l3_wh=3), 0)
     latest.take(told("b", import_l1_wh=1, import_l2_wh=2, import_l3_wh=3), 2 * AGE_S)
     merged = latest.merged(2 * AGE_S)

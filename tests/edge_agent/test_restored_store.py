@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from contracts.messages import GapReason, Stream
+from contracts.codes import GapReason, Stream
 from tests.edge_agent.conftest import eventually
-from tests.edge_agent.real_home import RealHome, judge, registers_are_true
+from tests.edge_agent.real_home import RealHome, judge, registers_are_true, served_home
 
 DATABASE = "outbox.db*"
 LEASE_FILE = "key.lease"
@@ -26,25 +26,22 @@ def put_back(folder: Path, backup: Path, pattern: str) -> None:
 
 async def restored(folder: Path, pattern: str) -> RealHome:
     """A home that lived, was backed up, lived on unheard, died, and got part of its backup back."""
-    home = RealHome(folder)
-    await home.start()
-    home.serve()
-    await home.live(4.0)
-    backup = folder / "backup"
-    backup.mkdir()
-    for part in (*folder.glob(DATABASE), folder / LEASE_FILE):
-        shutil.copy(part, backup / part.name)
-    await home.live(4.0)
-    home.ledger.hears = lambda: False
-    await home.live(5.0)
-    assert home.left_behind()
-    put_back(folder, backup, pattern)
-    home.ledger.hears = lambda: True
-    async with home.alive():
-        known = len({r.sequence for r in home.ledger.readings})
-        await eventually(lambda: len({r.sequence for r in home.ledger.readings}) >= known + 3, 30)
-        await eventually(lambda: len(home.left_behind()) <= 1, 30)
-    await home.stop()
+    async with served_home(folder) as home:
+        await home.live(4.0)
+        backup = folder / "backup"
+        backup.mkdir()
+        for part in (*folder.glob(DATABASE), folder / LEASE_FILE):
+            shutil.copy(part, backup / part.name)
+        await home.live(4.0)
+        home.ledger.hears = lambda: False
+        await home.live(5.0)
+        assert home.left_behind()
+        put_back(folder, backup, pattern)
+        home.ledger.hears = lambda: True
+        async with home.alive():
+            known = len({r.sequence for r in home.ledger.readings})
+            await eventually(lambda: len({r.sequence for r in home.ledger.readings}) >= known + 3, 30)
+            await eventually(lambda: len(home.left_behind()) <= 1, 30)
     return home
 
 
@@ -95,25 +92,22 @@ def test_a_damaged_or_lost_database_is_an_alarm_with_gap_records_and_work_goes_o
     run: Callable[[Awaitable[None]], None], tmp_path: Path, damage: str
 ) -> None:
     async def story() -> None:
-        home = RealHome(tmp_path)
-        await home.start()
-        home.serve()
-        await home.live(4.0)
-        home.ledger.hears = lambda: False
-        await home.live(5.0)
-        assert home.left_behind()
-        harm(tmp_path, damage)
-        home.ledger.hears = lambda: True
-        known = len(home.ledger.readings)
-        async with home.alive():
-            await eventually(lambda: len(home.ledger.readings) >= known + 3, 30)
-            await eventually(lambda: len(home.left_behind()) <= 1, 30)
-        judge(home, complete=False)
-        registers_are_true(home)
-        if damage != "cut journal":  # there SQLite falls back on an older state, which may hold all that counts
-            assert "WARNING edge_agent: " in (tmp_path / "stderr").read_text()
-            assert "store_quarantined" in metrics(home) or "store_behind_leases" in metrics(home)
-        await home.stop()
+        async with served_home(tmp_path) as home:
+            await home.live(4.0)
+            home.ledger.hears = lambda: False
+            await home.live(5.0)
+            assert home.left_behind()
+            harm(tmp_path, damage)
+            home.ledger.hears = lambda: True
+            known = len(home.ledger.readings)
+            async with home.alive():
+                await eventually(lambda: len(home.ledger.readings) >= known + 3, 30)
+                await eventually(lambda: len(home.left_behind()) <= 1, 30)
+            judge(home, complete=False)
+            registers_are_true(home)
+            if damage != "cut journal":  # there SQLite falls back on an older state, which may hold all that counts
+                assert "WARNING edge_agent: " in (tmp_path / "stderr").read_text()
+                assert "store_quarantined" in metrics(home) or "store_behind_leases" in metrics(home)
 
     run(story())
 

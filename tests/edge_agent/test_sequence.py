@@ -6,18 +6,20 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.eip712 import Message
 from contracts.interval import INTERVAL_S, interval_start_s
 from contracts.messages import SettlementReading, TelemetryBatch
+from edge_agent.config import MeterConfig
 from edge_agent.delivery.frame import FrameKind
 from edge_agent.delivery.outbox import Outbox
-from edge_agent.delivery.sequence import LEASE, Leases, Mark, Sequences
+from edge_agent.delivery.sequence import LEASE, Leases, Mark, Need, Sequences
 from edge_agent.effects import Counters
 from edge_agent.shell.lease_file import LeaseFile
-from tests.edge_agent.conftest import Home
+from tests.edge_agent.conftest import Home, ada_config
 
 START_MS = interval_start_s(2_000_000) * 1000
 Identity = tuple[str, int, int, int]
@@ -141,3 +143,89 @@ def test_without_a_lease_nothing_is_signed_and_measuring_goes_on(tmp_path: Path)
     home.config.lease_file.with_name(home.config.lease_file.name + ".new").rmdir()
     home.sample(START_MS + 2_000, import_wh=2, export_wh=1)
     assert [r.import_wh for r in home.readings()] == [2]
+
+
+class CountingFile(LeaseFile):
+    """Counts its writes, and fails those it is told to."""
+
+    writes = 0
+    works = True
+
+    def write_leases(self, leases: Leases) -> bool:
+        """As the file does, where it works."""
+        self.writes += 1
+        return self.works and super().write_leases(leases)
+
+
+needs = st.lists(
+    st.builds(
+        Need,
+        st.sampled_from(["0/1", "1/1", "2/1", "bid"]),
+        st.integers(1, 100),
+        st.integers(1, 200),
+        st.sampled_from([None, 7, 8]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=10)
+@given(needs)
+def test_numbers_leased_together_are_those_leased_one_by_one_and_cost_one_write(wanted: list[Need]) -> None:
+    wanted = list({need.name: need for need in wanted}.values())  # each kind once, as an agent's meters are
+    with tempfile.TemporaryDirectory() as place:
+        one, other = (CountingFile(Path(place) / name) for name in ("one", "other"))
+        apart = Sequences(one, Outbox(Path(place) / "one.db", Counters()), Counters())
+        together = Sequences(other, Outbox(Path(place) / "other.db", Counters()), Counters())
+        assert together.lend(wanted) and other.writes == min(len(wanted), 1)
+        for need in wanted:
+            lent = (need.name, need.count, need.lease, need.epoch)
+            assert apart.take(*lent) == together.take(*lent)
+        assert other.writes <= 1 and one.read_leases() == other.read_leases()
+
+
+@settings(max_examples=10)
+@given(needs)
+def test_leases_that_could_not_be_written_lend_nothing(wanted: list[Need]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        file, database = CountingFile(Path(place) / "key.lease"), Outbox(Path(place) / "a.db", Counters())
+        sequences = Sequences(file, database, Counters())
+        file.works = False
+        assert sequences.lend(wanted) == (not wanted)
+        assert all(sequences.take(need.name, need.count, need.lease, need.epoch) is None for need in wanted)
+        file.works = True
+        assert sequences.lend(wanted) and all(sequences.unused(need.name) == 0 for need in wanted)
+
+
+def test_numbers_leased_together_and_never_used_are_skipped_after_a_kill(tmp_path: Path) -> None:
+    file, database = LeaseFile(tmp_path / "key.lease"), Outbox(tmp_path / "a.db", Counters())
+    killed = Sequences(file, database, Counters())
+    assert killed.lend([Need("0/1", 3, 10, 7), Need("1/1", 3, 20, 7)]) and killed.take("0/1", 3, 10, 7) == 0
+    after = Sequences(file, Outbox(tmp_path / "older.db", Counters()), Counters())
+    assert (after.take("0/1", 1, 10, 8), after.take("1/1", 1, 10, 8)) == (10, 20)
+    assert [(run.epoch, run.first, run.end) for run in after.ended["1/1"]] == [(7, 0, 20)]
+
+
+def test_the_first_seal_of_an_agent_with_many_meters_costs_one_write_of_the_lease_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meters = tuple(
+        MeterConfig(n, f"m{n}", "eastron_sdm630", "127.0.0.1", unit=n + 1, role="inverter") for n in range(6)
+    )
+    home = Home(tmp_path, ada_config(tmp_path, meters), START_MS)
+    for meter in meters:
+        home.sample(START_MS + 1_000, meter.name, import_wh=5, export_wh=6)
+    written: list[Leases] = []
+    write = LeaseFile.write_leases
+
+    def count(file: LeaseFile, leases: Leases) -> bool:
+        written.append(leases)
+        return write(file, leases)
+
+    monkeypatch.setattr(LeaseFile, "write_leases", count)
+    home.agent.on_deadline(START_MS + 61_000)
+    assert home.counters["telemetry_batches"] == len(meters) and len(written) == 1
+    for meter in meters:
+        home.sample(START_MS + 62_000, meter.name, import_wh=5, export_wh=6)
+    home.agent.on_deadline(START_MS + 121_000)
+    assert home.counters["telemetry_batches"] == 2 * len(meters) and len(written) == 1

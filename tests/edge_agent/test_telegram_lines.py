@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.messages import ReadingFlag
+from contracts.codes import ReadingFlag
 from edge_agent.config import MeterConfig
 from edge_agent.effects import Counters, WriteDevice
 from edge_agent.shell.clock import SystemClock
 from edge_agent.shell.examination import probe_devices
+from edge_agent.shell.mqtt_meters import LEAST_TOGETHER_S
 from edge_agent.shell.sources import sources_of
 from edge_agent.shell.telegrams import serial_settings
 from simulators.live.telegram_devices import MqttMeter, PtyMeter, TcpMeter
@@ -173,6 +174,40 @@ def test_a_retained_message_is_no_measurement(run: Runner, tmp_path: Path) -> No
 
     with mosquitto_in(tmp_path) as port:
         run(story(port))
+
+
+def test_registers_published_apart_are_in_one_sample_only_when_they_come_together(run: Runner) -> None:
+    import aiomqtt
+
+    paths = (("export_wh", "meter/export: $"), ("import_wh", "meter/import: $"), ("power_w", "meter/power: $"))
+
+    async def story() -> None:
+        broker, port = await start_broker()
+        counters = Counters()
+        meter = on_broker(port, "json", "meter/+", 1, paths=paths)
+        async with (
+            aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V311) as client,
+            listening(meter, SystemClock(), counters) as heard,
+        ):
+            await eventually(lambda: counters.get("meter_broker_connected"))
+            await client.publish("meter/export", b"700", qos=1)
+            await eventually(lambda: heard.good)
+            await asyncio.sleep(LEAST_TOGETHER_S + 0.2)
+            for topic, payload in (("power", b"90"), ("import", b"5000")):
+                await client.publish(f"meter/{topic}", payload, qos=1)
+            await eventually(lambda: len(heard.good) >= 2)
+            await asyncio.sleep(1.0)
+            for topic, payload in (("import", b"5001"), ("export", b"701")):
+                await client.publish(f"meter/{topic}", payload, qos=1)
+            await eventually(lambda: len(heard.good) >= 3)
+        await stop_broker(broker)
+        assert [dict(sample.values or {}) for sample in heard.good] == [
+            {"export_wh": 700},
+            {"import_wh": 5_000, "power_w": 90},
+            {"import_wh": 5_001, "export_wh": 701, "power_w": 90},
+        ]
+
+    run(story())
 
 
 def test_who_floods_a_line_takes_neither_the_loop_nor_the_memory(run: Runner) -> None:
