@@ -15,6 +15,7 @@ class KeyConfig:
 
     ``credential`` and ``password_credential`` are names of systemd credentials. From ``next_at_s`` on the agent signs
     with the next key, for ``next_account`` where that differs: on the chain an account has one key for good.
+    ``element_command`` is the program, with its arguments, that asks a secure element for `key attest`.
     """
 
     credential: str = ""
@@ -24,15 +25,20 @@ class KeyConfig:
     next_credential: str = ""
     next_at_s: int | None = None
     next_account: int | None = None
+    element_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StatusConfig:
-    """The page for people in the house; it shows and never takes a command."""
+    """The page for people in the house; it shows and never takes a command.
+
+    ``proxy`` is the address of one that asks for people whom it has let in, by whatever name they called it.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: int = 8099
+    proxy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

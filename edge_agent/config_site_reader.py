@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +41,7 @@ def read_key_config(table: Section, folder: Path) -> KeyConfig:
         _credential(table, "next_credential"),
         _instant_s(table, "next_at"),
         table.optional_integer("next_account", 1, ACCOUNT_LIMIT - 1),
+        _command(table, "element_command"),
     )
 
 
@@ -46,10 +49,23 @@ def read_status(table: Section) -> StatusConfig:
     """`[status]`."""
     base = StatusConfig()
     status = StatusConfig(
-        table.flag("enabled", base.enabled), table.text("host", base.host), table.integer("port", 1, 65_535, base.port)
+        table.flag("enabled", base.enabled),
+        table.text("host", base.host),
+        table.integer("port", 1, 65_535, base.port),
+        _address(table, "proxy"),
     )
     table.done()
     return status
+
+
+def _address(table: Section, key: str) -> str:
+    """An IP address as Python writes it, to be compared with a peer's; empty where there is none."""
+    text = table.text(key, "")
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        table.refuse(f"{key} is {text!r}, allowed is an IP address")
+        return ""
 
 
 def read_home_assistant(table: Section, folder: Path) -> HomeAssistantConfig:
@@ -88,6 +104,15 @@ def _topic(table: Section, key: str, default: str) -> str:
         table.refuse(f"{key} is {text!r}, allowed are up to four levels of letters, digits, - and _")
         return default
     return text
+
+
+def _command(table: Section, key: str) -> tuple[str, ...]:
+    """A program and its arguments, split as a shell does; no shell runs it."""
+    try:
+        return tuple(shlex.split(table.text(key, "")))
+    except ValueError as error:
+        table.refuse(f"{key} cannot be split into program and arguments: {error}")
+        return ()
 
 
 def _instant_s(table: Section, key: str) -> int | None:

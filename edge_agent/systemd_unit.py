@@ -134,9 +134,10 @@ def _starts(executable: str, config_path: str, update: UpdateConfig | None) -> l
     if update is None:
         return [f"ExecStart={executable} run --config {config_path}"]
     folder = update.folder
+    ready = "" if update.ready_file is None else f" --metrics {update.ready_file}"
     return [
         f"ExecStartPre=-+{folder}/trusted/edge-agent update boot --config {config_path}",
-        f"ExecStart={folder}/current/edge-agent run --config {config_path}",
+        f"ExecStart={folder}/current/edge-agent run --config {config_path}{ready}",
         f"ExecStartPost=-+{folder}/trusted/edge-agent update confirm --config {config_path}",
     ]
 

@@ -52,6 +52,8 @@ def install_service(
     command = executable or _own_executable()
     if not command.startswith("/") or any(c.isspace() for c in f"{command}{config}"):
         raise failed("executable and configuration must be absolute paths without spaces", CONFIGURATION)
+    if encrypted and update is not None and update.ready_file is None:
+        raise failed("[update] ready_file is missing: a doctor outside the unit opens no sealed key", CONFIGURATION)
     text = unit.unit_text(command, str(config.absolute()), credentials, serial, encrypted, update)
     if dry_run:
         typer.echo(text, nl=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,7 @@ DAY_S = 86_400
 
 
 def _slots(config: Path) -> SelfUpdate:
-    from contracts.messages import ClockStatus
+    from contracts.codes import ClockStatus
     from edge_agent.shell.clock import clock_of
     from edge_agent.shell.self_update import SelfUpdate
 
@@ -74,10 +75,17 @@ def update_boot(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @update_app.command("confirm")
 def update_confirm(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Keep the version on trial once it is well; roll it back, and exit with 1, where it is not."""
-    from edge_agent.shell.self_update import RemoteUpdateError
+    from edge_agent.shell.self_update import NothingOnTrialError, RemoteUpdateError, RolledBackError, end_process
 
     try:
         typer.echo(f"slot {_slots(config).confirm(config)} is confirmed")
+    except NothingOnTrialError:
+        typer.echo("nothing is on trial")
+    except RolledBackError as error:
+        # Set by systemd for ExecStartPost: the sick version itself, which Restart=always then replaces by the old one.
+        if main_pid := os.environ.get("MAINPID", ""):
+            end_process(int(main_pid))
+        raise failed(str(error), FAILED) from error
     except RemoteUpdateError as error:
         raise failed(str(error), FAILED) from error
 

@@ -1,13 +1,16 @@
 """Images of an agent: wheels in a tar, or one zipapp; packed the same way every time, unpacked into a slot's folder.
 
 A wheel is unpacked as its standard says a pure library goes: its root, and `.data/purelib` and `.data/platlib`, into
-`lib/`. No installer program is needed on the device, and nothing of a wheel is run while it is installed.
+`lib/`. No installer program is needed on the device, and nothing of a wheel is run while it is installed. A wheel for
+another machine or Python is refused by its name, before the version with it costs a trial.
 """
 
 from __future__ import annotations
 
+import compileall
 import io
 import os
+import platform
 import shutil
 import sys
 import tarfile
@@ -54,7 +57,8 @@ def pack_image(files: Sequence[Path]) -> tuple[Payload, bytes]:
 
 def _tar_of(wheels: Sequence[Path]) -> bytes:
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    # pax, because names of wheels that name several platforms exceed the 100 characters of ustar.
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for wheel in sorted(wheels, key=lambda path: path.name):
             member = tarfile.TarInfo(wheel.name)
             member.size = wheel.stat().st_size
@@ -76,10 +80,28 @@ def unpack_image(image: IO[bytes], manifest: Manifest, folder: Path) -> None:
                 _unpack_wheels(archive, folder / library)
         except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
             raise LocalBundleError(f"the image is no tar of wheels: {error}") from error
+        # The agent may not write here; without this every start compiles anew, and keeps 5 MB more for good.
+        compileall.compile_dir(folder / library, quiet=2)
     launcher = folder / "edge-agent"
     launcher.write_text(_LAUNCHER.format(python=sys.executable, library=library), encoding="utf-8")
     launcher.chmod(0o755)
     os.sync()
+
+
+def fits_here(wheel: str) -> bool:
+    """Whether the tags at the end of a wheel's file name are this interpreter's and this machine's."""
+    parts = wheel.removesuffix(".whl").split("-")
+    if len(parts) < 5:
+        return False
+    pythons, abis, platforms = parts[-3:]
+    major, minor = sys.version_info[:2]
+    own = {f"py{major}", f"cp{major}{minor}", *(f"py{major}{older}" for older in range(minor + 1))}
+    if "abi3" in abis.split("."):
+        own |= {f"cp{major}{older}" for older in range(2, minor + 1)}
+    machine = f"_{platform.machine()}"
+    return not own.isdisjoint(pythons.split(".")) and any(
+        one == "any" or one.endswith(machine) for one in platforms.split(".")
+    )
 
 
 def _unpack_wheels(archive: tarfile.TarFile, library: Path) -> None:
@@ -88,6 +110,9 @@ def _unpack_wheels(archive: tarfile.TarFile, library: Path) -> None:
     for member in archive:
         if not member.isreg() or "/" in member.name or not member.name.endswith(".whl"):
             raise LocalBundleError(f"{member.name!r} is no wheel")
+        if not fits_here(member.name):
+            here = f"{platform.machine()}, Python {sys.version_info[0]}.{sys.version_info[1]}"
+            raise LocalBundleError(f"{member.name!r} is not for this machine ({here})")
         opened = archive.extractfile(member)
         assert opened is not None
         with zipfile.ZipFile(opened) as wheel:

@@ -73,6 +73,11 @@ class Surroundings:
         """The answer to `/metrics`."""
         return 200, "text/plain; version=0.0.4", self.metrics_text()
 
+    def alive(self) -> tuple[int, str, str]:
+        """The answer to `/alive`, for whoever starts again what is not: bad only where the core is stuck."""
+        good = self.is_alive()
+        return (200 if good else 503), "text/plain", "alive\n" if good else "the core is stuck\n"
+
     def health(self) -> tuple[int, str, str]:
         """The answer to `/health`: bad where the core is stuck or the meter that counts for money is silent."""
         from edge_agent.shell.status_page import health_text
@@ -95,8 +100,9 @@ def companions_of(
     if config.status.enabled:
         from edge_agent.shell.status_page import StatusPage
 
-        answers = {"/": around.page, "/metrics": around.metrics, "/health": around.health}
-        found.append(StatusPage(config.status.host, config.status.port, answers, running.counters).run)
+        answers = {"/": around.page, "/metrics": around.metrics, "/health": around.health, "/alive": around.alive}
+        shown = config.status
+        found.append(StatusPage(shown.host, shown.port, answers, running.counters, shown.proxy).run)
     if config.home_assistant is not None and config.home_assistant.enabled:
         from edge_agent.shell.home_assistant import HomeAssistantLink
 

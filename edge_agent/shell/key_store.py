@@ -50,8 +50,10 @@ def _path_of(file: Path | None, credential: str) -> Path:
         return file
     if not credential:
         raise KeyFileError("no key file is configured")
-    # By hand, outside the unit, where systemd would have taken it from.
-    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_FOLDER) / credential
+    handed_over = Path(os.environ.get("CREDENTIALS_DIRECTORY") or CREDENTIALS_FOLDER)
+    # By hand, outside the unit, where systemd would have taken it from. Likewise in the unit's commands with full
+    # privileges (`+`), for which systemd 252 names the folder of credentials and does not mount it.
+    return (handed_over if handed_over.is_dir() else Path(CREDENTIALS_FOLDER)) / credential
 
 
 def _password(config: AgentConfig) -> str | None:

@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,10 +29,20 @@ from firmware_bridge.update import ENVELOPE_ROOM_BYTES, TRIAL_BOOTS, Stage, Upda
 SLOTS = ("a", "b")
 _PART_BYTES = 1 << 20
 _PROBE_EVERY_S = 0.5
+END_S = 10
+"""What a healthy agent needs to write its outbox and end, twice."""
 
 
 class RemoteUpdateError(Exception):
     """An update was refused or cannot be carried out; the text says why."""
+
+
+class NothingOnTrialError(RemoteUpdateError):
+    """There is no trial that could be confirmed: what every ordinary start finds."""
+
+
+class RolledBackError(RemoteUpdateError):
+    """The version on trial is not well; the slots point at the old one again, but the process may still run."""
 
 
 class SlotFiles:
@@ -188,7 +199,7 @@ class SelfUpdate:
         """Waits until the version on trial is well and keeps it. Otherwise rolls back and raises RemoteUpdateError."""
         with self._updater() as updater:
             if updater.record.stage != Stage.TRIAL:
-                raise RemoteUpdateError("WRONG_STAGE: nothing is on trial")
+                raise NothingOnTrialError("WRONG_STAGE: nothing is on trial")
             if updater.record.boots == TRIAL_BOOTS:
                 raise RemoteUpdateError("WRONG_STAGE: the version on trial was not started yet")
             slot = updater.spare
@@ -196,7 +207,7 @@ class SelfUpdate:
         trouble = self._trouble(slot, config_file, sleep)
         if trouble:
             self.rollback()
-            raise RemoteUpdateError(f"rolled back: {trouble}")
+            raise RolledBackError(f"rolled back: {trouble}")
         with self._updater() as updater:
             _must(updater.confirm())
             self._point("trusted", updater.record.active)
@@ -240,6 +251,18 @@ class SelfUpdate:
                     whole = "whole" if updater.whole_image(slot) else "not whole"
                     lines.append(f"slot {name}: {manifest.version}, sequence {manifest.sequence}, {whole}")
         return lines
+
+
+def end_process(pid: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Ends the sick version that still runs, so that its supervisor starts the old one; it may not listen any more."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(int(END_S / _PROBE_EVERY_S)):
+            sleep(_PROBE_EVERY_S)
+            os.kill(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
 
 
 def _must(refusal: UpdateRefusal | None) -> None:

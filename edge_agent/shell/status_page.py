@@ -1,9 +1,12 @@
 """A tiny HTTP server for the page, metrics and health: GET only, nothing to command, no secret, small bounds.
 
-    GET /         the page           GET /metrics   Prometheus text        GET /health   200 or 503 with JSON
+    GET /         the page           GET /metrics   Prometheus text
+    GET /health   JSON; 503 where the core is stuck or the meter that counts for money is silent
+    GET /alive    503 where the core is stuck: what only a new start cures
 
 It answers only requests that name it by an address or a name of the house, so that no page of the world can have a
-browser read it (DNS rebinding).
+browser read it (DNS rebinding). A proxy that lets people in itself may ask by any name: what it passes on is the
+name under which the house is reached from the world.
 """
 
 from __future__ import annotations
@@ -43,8 +46,10 @@ _LOG = logging.getLogger("edge_agent.status_page")
 class StatusPage:
     """Serves ``answers`` by path until cancelled."""
 
-    def __init__(self, host: str, port: int, answers: dict[str, Callable[[], Answer]], counters: Counters) -> None:
-        self._host, self._port = host, port
+    def __init__(
+        self, host: str, port: int, answers: dict[str, Callable[[], Answer]], counters: Counters, proxy: str = ""
+    ) -> None:
+        self._host, self._port, self._proxy = host, port, proxy
         self._answers = answers
         self._counters = counters
         self._clients = 0
@@ -74,7 +79,8 @@ class StatusPage:
             self._clients += 1
             try:
                 async with asyncio.timeout(PATIENCE_S):
-                    writer.write(await self._answer(reader))
+                    peer = str((writer.get_extra_info("peername") or ("",))[0])
+                    writer.write(await self._answer(reader, bool(self._proxy) and peer == self._proxy))
                     await writer.drain()
             finally:
                 self._clients -= 1
@@ -83,7 +89,7 @@ class StatusPage:
         finally:
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
+    async def _answer(self, reader: asyncio.StreamReader, by_proxy: bool) -> bytes:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:
@@ -97,7 +103,7 @@ class StatusPage:
         if words[0] not in ("GET", "HEAD"):
             return self._reply(405, "text/plain", "only GET\n")
         hosts = [line.split(":", 1)[1].strip() for line in lines[1:] if line.lower().startswith("host:")]
-        if len(hosts) != 1 or not is_of_the_house(hosts[0]):
+        if len(hosts) != 1 or not (by_proxy or is_of_the_house(hosts[0])):
             return self._reply(403, "text/plain", "call me by an address or a name of the house\n")
         answer = self._answers.get(words[1].split("?", 1)[0])
         if answer is None:

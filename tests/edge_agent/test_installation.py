@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ def test_the_add_on_says_what_home_assistant_asks_for() -> None:
     assert document["version"] == VERSION and re.fullmatch(r"[-_.A-Za-z0-9]+", document["slug"])
     assert set(document["arch"]) == {"aarch64", "amd64"} and document["startup"] in ("services", "application")
     assert set(document["options"]) == set(document["schema"])
+    assert document["watchdog"] == f"http://[HOST]:[PORT:{document['ingress_port']}]/alive"
+    assert document["map"] == ["addon_config:rw"] and document["init"] is False
 
 
 def test_the_add_on_makes_its_configuration_from_the_example(tmp_path: Path) -> None:
@@ -186,11 +189,15 @@ def test_the_add_on_makes_its_configuration_from_the_example(tmp_path: Path) -> 
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/edge-agent").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n')
     (tmp_path / "bin/edge-agent").chmod(0o755)
+    first = run("sh", tmp_path / "run.sh", PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert first.returncode == 0 and "fill it in" in first.stdout
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 1 and calls[0].startswith("key new"), "nothing is signed for the account of an example"
     done = run("sh", tmp_path / "run.sh", PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr
     made = tomllib.loads((tmp_path / "config/agent.toml").read_text())
     config = parse_config(made, tmp_path)
-    assert config.clock.trusted and config.status.host == "0.0.0.0"
+    assert config.clock.trusted and config.status.host == "0.0.0.0" and config.status.proxy == "172.30.32.2"
     assert config.key_file == tmp_path / "data/key" and str(config.store).startswith(str(tmp_path / "data"))
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0].startswith("key new") and calls[-1].endswith("--verbose")
@@ -204,14 +211,55 @@ def test_the_containers_are_slim_unprivileged_and_watched() -> None:
     user = next(rest for word, rest in steps if word == "USER")
     assert user.isdecimal() and int(user) > 0 and words.index("USER") < words.index("ENTRYPOINT")
     health = next(rest for word, rest in steps if word == "HEALTHCHECK")
-    assert "/health" in health and "8099" in health
+    assert "8099/alive" in health, "a silent meter is no reason to start the agent again"
 
 
 def test_every_script_of_the_packages_is_valid_shell() -> None:
-    scripts = [PACKAGING / "home_assistant/run.sh", *(PACKAGING / "debian").iterdir()]
-    assert len(scripts) == 4
+    scripts = [PACKAGING / "home_assistant/run.sh", PACKAGING / "docker/try.sh", *(PACKAGING / "debian").iterdir()]
+    assert len(scripts) == 5
     for script in scripts:
-        assert run("sh", "-n", script).returncode == 0, script
+        shell = "bash" if "bash" in script.read_text(encoding="utf-8").split("\n", 1)[0] else "sh"
+        assert run(shell, "-n", script).returncode == 0, script
+
+
+def left_by_dockerignore() -> list[Path]:
+    """Files of the repository a container build sees: what `!` lets in again after `*`, less what follows."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    let_in = [ROOT / rule[1:] for rule in rules if rule.startswith("!")]
+    assert all(path.exists() for path in let_in)
+    kept_out = [rule for rule in rules[1:] if not rule.startswith("!")]
+    names, folders = {rule[3:] for rule in kept_out if rule.startswith("**/")}, [ROOT / rule for rule in kept_out]
+    found: list[Path] = []
+    for path in let_in:
+        for file in [path] if path.is_file() else path.rglob("*"):
+            inside = names.isdisjoint(file.relative_to(ROOT).parts) and not {*folders} & {file, *file.parents}
+            if inside and file.is_file():
+                found.append(file)
+    return found
+
+
+@pytest.mark.slow
+def test_a_container_is_built_of_the_project_alone_and_gets_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    """No history, environment, node_modules or stray key goes into the image; nothing that is needed stays out."""
+    context = tmp_path / "context"
+    files = left_by_dockerignore()
+    assert sum(file.stat().st_size for file in files) < 20 << 20
+    assert {file.relative_to(ROOT).parts[0] for file in files if len(file.relative_to(ROOT).parts) == 1} == {
+        "pyproject.toml", "README.md", "LICENSE", "constraints.txt"
+    }  # fmt: skip
+    for file in files:
+        target = context / file.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    made = run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, context)
+    assert made.returncode == 0, made.stderr
+
+    def names(path: Path) -> set[str]:
+        with zipfile.ZipFile(path) as archive:
+            return {name for name in archive.namelist() if not name.startswith("contracts/solidity/")}
+
+    assert names(next(tmp_path.glob("*.whl"))) == names(wheel)
 
 
 @pytest.fixture(scope="module")

@@ -258,11 +258,14 @@ def zip_of(name: str) -> bytes:
     return packed.getvalue()
 
 
+ANY = "a-1-py3-none-any.whl"
+
+
 @pytest.mark.parametrize(
     "image",
     [
-        tar_of(("../evil.whl", zip_of("x"))), tar_of(("plain.txt", b"x")), tar_of(("broken.whl", b"no zip")),
-        tar_of(("a.whl", zip_of("../../evil"))), tar_of(("a.whl", zip_of("/etc/evil"))), io.BytesIO(b"no tar" * 200),
+        tar_of(("../evil.whl", zip_of("x"))), tar_of(("plain.txt", b"x")), tar_of((ANY, b"no zip")),
+        tar_of((ANY, zip_of("../../evil"))), tar_of((ANY, zip_of("/etc/evil"))), io.BytesIO(b"no tar" * 200),
     ],
 )  # fmt: skip
 def test_an_image_that_reaches_out_of_its_folder_is_refused(tmp_path: Path, image: io.BytesIO) -> None:

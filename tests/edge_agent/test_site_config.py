@@ -34,13 +34,13 @@ def test_every_key_of_the_site_is_read(tmp_path: Path) -> None:
         'credential = "key"\npassword_credential = "password"\nnext_credential = "next"\n'
         "next_at = 2030-01-01T00:00:00Z\nnext_account = 9"
     )
-    text += '[status]\nenabled = false\nhost = "0.0.0.0"\nport = 80\n'
+    text += '[status]\nenabled = false\nhost = "0.0.0.0"\nport = 80\nproxy = "172.30.32.2"\n'
     text += '[home_assistant]\nenabled = false\nhost = "ha"\nport = 1884\nusername = "u"\npassword_file = "p"\n'
     text += 'discovery_prefix = "ha/discovery"\nbase_topic = "house"\nevery_s = 60\n'
     config = read(tmp_path, text)
     assert config.key_file is None and config.lease_file == tmp_path / "outbox.db.lease"
     assert config.key == KeyConfig("key", None, "password", None, "next", 1_893_456_000, 9)
-    assert config.status == StatusConfig(False, "0.0.0.0", 80)
+    assert config.status == StatusConfig(False, "0.0.0.0", 80, "172.30.32.2")
     wanted = HomeAssistantConfig(False, "ha", 1884, "u", tmp_path / "p", "ha/discovery", "house", 60)
     assert config.home_assistant == wanted
 
@@ -58,6 +58,7 @@ def test_every_key_of_the_site_is_read(tmp_path: Path) -> None:
         (keyed('file = "a"\nnext_file = "b"\nnext_credential = "c"\nnext_at = 2030-01-01T00:00:00Z'), "exclude"),
         (keyed('file = "a"\nnext_account = 0'), "next_account"),
         (GOOD + "[status]\nport = 0\n", "port"),
+        (GOOD + '[status]\nproxy = "home.example.org"\n', "proxy is"),
         (GOOD + '[home_assistant]\nbase_topic = "a/#"\n', "base_topic"),
         (GOOD + '[home_assistant]\ndiscovery_prefix = "/"\n', "discovery_prefix"),
         (GOOD + "[home_assistant]\npassword = 1\n", "unknown key 'password'"),

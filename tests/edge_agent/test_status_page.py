@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.messages import ClockStatus
+from contracts.codes import ClockStatus
 from edge_agent.config import BrokerConfig, MeterConfig
 from edge_agent.effects import Alarm, Counters
 from edge_agent.shell.clock import ScaledClock
@@ -100,9 +100,9 @@ def test_no_text_from_outside_becomes_markup_and_nothing_is_fetched(text: str, v
 
 
 @asynccontextmanager
-async def served(answers: dict[str, Callable[[], Answer]], counters: Counters) -> AsyncIterator[int]:
+async def served(answers: dict[str, Callable[[], Answer]], counters: Counters, proxy: str = "") -> AsyncIterator[int]:
     """A page on a port of its own while the block runs."""
-    site = StatusPage("127.0.0.1", 0, answers, counters)
+    site = StatusPage("127.0.0.1", 0, answers, counters, proxy)
     task = asyncio.create_task(site.run())
     await eventually(lambda: site.bound_port)
     assert site.bound_port is not None
@@ -214,6 +214,16 @@ def test_a_port_that_is_taken_does_not_disturb_the_agent(run: Runner) -> None:
     run(story())
 
 
+@pytest.mark.parametrize(("proxy", "code"), [("", 403), ("127.0.0.1", 200), ("172.30.32.2", 403)])
+def test_only_the_proxy_of_the_house_may_ask_by_a_name_of_the_world(run: Runner, proxy: str, code: int) -> None:
+    async def story() -> None:
+        async with served(ANSWERS, Counters(), proxy) as port:
+            assert (await ask(port, get("/", host="home.example.org")))[0] == code
+            assert (await ask(port, get("/")))[0] == 200
+
+    run(story())
+
+
 def test_the_running_agent_shows_its_meter_metrics_and_health(run: Runner, tmp_path: Path) -> None:
     values = {"import_wh": 1_000_000, "export_wh": 500, "power_w": 2_400, "voltage_l1_mv": 230_000}
 
@@ -224,10 +234,11 @@ def test_the_running_agent_shows_its_meter_metrics_and_health(run: Runner, tmp_p
         config = ada_config(tmp_path, meters, BrokerConfig("127.0.0.1", 9))
         running = Running(config, ScaledClock(time.time(), NOW_MS / 1000, 1.0), ADA_KEY)
         around, stop = Surroundings(running), asyncio.Event()
-        answers = {"/": around.page, "/metrics": around.metrics, "/health": around.health}
+        answers = {"/": around.page, "/metrics": around.metrics, "/health": around.health, "/alive": around.alive}
         task = asyncio.create_task(running.run(stop))
         async with served(answers, running.counters) as port:
             assert (await ask(port, get("/health")))[0] == 503
+            assert (await ask(port, get("/alive")))[0] == 200, "a silent meter is not cured by a new start"
             await eventually(lambda: around.status().devices[0].fault is None)
             code, _, body = await ask(port, get("/health"))
             health = json.loads(body)

@@ -17,6 +17,8 @@ case $arch in
 esac
 version=$(basename "$wheel" | cut -d- -f2)
 next=3.$((${python#3.} + 1))
+# The versions the tests ran with.
+export PIP_CONSTRAINT="${PIP_CONSTRAINT-$(cd "$here/../../.." && pwd)/constraints.txt}"
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 chmod 755 "$tree"
@@ -26,9 +28,9 @@ mkdir -p "$lib" "$tree/usr/bin" "$tree/usr/lib/systemd/system" "$tree/usr/lib/sy
 mkdir -p "$tree/usr/share/doc/energy-grid-agent"
 "$run" -m pip install --quiet --disable-pip-version-check --no-compile --target "$lib" --only-binary=:all: \
   --implementation cp --python-version "$python" \
-  --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" "$wheel[agent]"
+  --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" "${wheel}[agent]"
 # What comes along and is never used: pip itself, and scripts that point at the builder's interpreter.
-rm -rf "$lib/pip" "$lib"/pip-*.dist-info "$lib/bin"
+rm -rf "${lib:?}/pip" "$lib"/pip-*.dist-info "${lib:?}/bin"
 find "$lib" -name __pycache__ -type d -prune -exec rm -rf {} +
 
 cat >"$tree/usr/bin/edge-agent" <<LAUNCHER
