@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from contracts.codes import AuctionRule
 from contracts.eip712 import Domain
 from contracts.header_rules import DEFAULT_GRACE_INTERVALS, Terms
 from contracts.interval import DEFAULT_CALENDAR, STREET_CALENDAR, MarketCalendar
-from contracts.messages import AuctionRule
 from edge_agent.config_local import BatteryConfig, BreakerConfig, DroopConfig, VehicleConfig
 from edge_agent.config_site import HomeAssistantConfig, KeyConfig, StatusConfig
 from edge_agent.config_update import NodeConfig, UpdateConfig
+from firmware_bridge.mbus import PARTS_LIMIT
 
 CALENDARS = {"default": DEFAULT_CALENDAR, "street": STREET_CALENDAR}
 SPOT_RULES = {"shared": AuctionRule.SPOT_SHARED, "auction": AuctionRule.SPOT_AUCTION}
@@ -22,6 +23,7 @@ ROLES = ("settlement", "inverter", "battery")
 LINKS = ("tcp", "rtu-over-tcp", "rtu", "telegram", "mqtt")
 STREAM_TELEGRAMS = ("p1", "sml", "iec62056", "mbus", "node")
 MESSAGE_TELEGRAMS = ("tasmota", "shelly", "json")
+CENTRAL_EUROPE_S = 3_600
 
 
 class ConfigError(Exception):
@@ -87,9 +89,12 @@ class ClockConfig:
 class MeterConfig:
     """One device. ``number`` is its name in signed messages; number 0 is the one that counts for money.
 
-    ``profile`` and ``unit`` belong to Modbus links, ``telegram`` to the others (``topic`` and ``paths`` to MQTT).
-    ``device`` is the serial line where there is no host; None in ``baud``, ``parity`` and ``stop_bits`` takes the
-    profile's or the telegram standard's. ``one_way``: it has no export register, because nothing flows out.
+    ``profile`` belongs to Modbus links, ``telegram`` to the others (``topic`` and ``paths`` to MQTT); ``unit`` is the
+    Modbus unit or the primary address on an M-Bus line, where ``secondary_address`` goes before it and at most
+    ``telegrams`` are one answer. ``time_zone_s`` is
+    what the winter clock of a P1 meter is ahead of UTC. ``device`` is the serial line where there is no host; None in
+    ``baud``, ``parity`` and ``stop_bits`` takes the profile's or the telegram standard's. ``one_way``: it has no export
+    register, because nothing flows out.
     """
 
     number: int
@@ -110,11 +115,19 @@ class MeterConfig:
     paths: tuple[tuple[str, str], ...] = ()
     node: NodeConfig | None = None
     one_way: bool = False
+    time_zone_s: int = CENTRAL_EUROPE_S
+    secondary_address: str = ""
+    telegrams: int = PARTS_LIMIT
 
     @property
     def is_modbus(self) -> bool:
         """Whether it is asked for registers; else it sends telegrams by itself."""
         return self.link in ("tcp", "rtu-over-tcp", "rtu")
+
+    @property
+    def is_mbus(self) -> bool:
+        """Whether it hangs on an M-Bus line, which it may share with others of its kind."""
+        return self.link == "telegram" and self.telegram == "mbus"
 
     @property
     def line(self) -> tuple[str, int]:

@@ -35,6 +35,14 @@ from edge_agent.config import (
 from edge_agent.config_local_reader import read_battery, read_breaker, read_droop, read_vehicle
 from edge_agent.config_section import Section
 from edge_agent.config_site_reader import read_home_assistant, read_key_config, read_key_file, read_status
+from edge_agent.config_telegram_reader import (
+    lines_taken,
+    read_primary_address,
+    read_secondary_address,
+    read_telegrams,
+    read_time_zone_s,
+    refuse_shared_broadcast,
+)
 from edge_agent.config_update_reader import read_node, read_update
 
 _POWER_LIMIT_W = 2_000_000
@@ -148,7 +156,8 @@ def _meters(rows: object, errors: list[str], folder: Path) -> tuple[MeterConfig,
         ("number", [m.number for m in meters]),
         ("name", [m.name for m in meters]),
         ("line and unit", [(*m.line, m.unit) for m in meters if m.is_modbus]),
-        ("line", [m.line for m in meters if m.link == "telegram"]),
+        ("line", lines_taken(meters)),
+        ("M-Bus address", [(*m.line, m.unit, m.secondary_address) for m in meters if m.is_mbus]),
         ("topic", [(*m.line, m.topic, m.paths) for m in meters if m.link == "mqtt"]),
     ):
         if len(set(values)) != len(values):
@@ -156,6 +165,7 @@ def _meters(rows: object, errors: list[str], folder: Path) -> tuple[MeterConfig,
     lines = {m.line: (m.link, m.baud, m.parity, m.stop_bits) for m in meters}
     if any(lines[m.line] != (m.link, m.baud, m.parity, m.stop_bits) for m in meters):
         errors.append("[[meter]] one line cannot have two links, bauds, parities or stop bits")
+    refuse_shared_broadcast(meters, errors)
     return meters
 
 
@@ -169,7 +179,7 @@ def _meter(table: Section, folder: Path) -> MeterConfig:
         table.text("profile") if is_modbus else "",
         "" if on_serial_line else table.text("host", "127.0.0.1" if is_mqtt else None),
         0 if on_serial_line else table.integer("port", 1, 65_535, 1883 if is_mqtt else 502),
-        table.integer("unit", 1, 255 if link == "tcp" else 247, 1) if is_modbus else 1,
+        table.integer("unit", 1, 255 if link == "tcp" else 247, 1) if is_modbus else read_primary_address(table, link),
         table.integer("poll_s", 1, 900, 1),
         table.text("role", "settlement", ROLES),
         link,
@@ -182,6 +192,9 @@ def _meter(table: Section, folder: Path) -> MeterConfig:
         _paths(table) if is_mqtt and table.values.get("telegram") == "json" else (),
         read_node(table, folder) if link == "telegram" and table.values.get("telegram") == "node" else None,
         table.flag("one_way", False),
+        read_time_zone_s(table, link),
+        read_secondary_address(table, link),
+        read_telegrams(table, link),
     )
     table.done()
     return meter

@@ -7,6 +7,7 @@ Never raises for a broken disk: what is wrong stands in ``fault``, and the calle
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -20,6 +21,9 @@ CACHE_KB = 512
 """The queue is short, and memory scarce."""
 SALVAGE_LIMIT_ROWS = 100_000
 """Newest rows of a damaged file that are looked at: a second of work, more than both budgets hold."""
+
+_OBEYED = "SELECT name, value FROM memory WHERE name >= 'control/' AND name < 'control0'"
+"""The state of each steered device: the newest set-point it has obeyed."""
 
 
 class RemoteStoreError(Exception):
@@ -90,10 +94,20 @@ class StoreFile:
                     part.rename(aside.with_name(aside.name + suffix))
             self.set_aside.append(aside)
             self._connect()
+            self._carry_over(aside)
         except (OSError, sqlite3.Error) as failed:
             self._complain(failed)
             return
         self.complaints.append(f"the database was damaged ({error}) and lies in {aside.name}")
+
+    def _carry_over(self, aside: Path) -> None:
+        """What was obeyed last must outlive the file, as far as it can be read."""
+        assert self.connection is not None
+        try:
+            rows = [row for row in stored_rows(aside, _OBEYED) if _is_list(row[1])]
+            self.connection.executemany("INSERT OR IGNORE INTO memory VALUES (?, ?)", rows)
+        except (RemoteStoreError, sqlite3.Error):
+            self._counters.count("store_salvage_incomplete")
 
     def write(self, work: Callable[[Connection], object], durable: bool) -> bool:
         """One transaction; False and a complaint where it failed."""
@@ -144,6 +158,13 @@ class StoreFile:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def _is_list(text: object) -> bool:
+    try:
+        return isinstance(json.loads(str(text)), list)
+    except ValueError:
+        return False
 
 
 def _text(stored: bytes) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from contracts.codes import Side
 from contracts.interval import Product, ProductLength
-from contracts.messages import Bid, Side, StandingOrder
+from contracts.messages import Bid, StandingOrder
 from contracts.units import PRICE_TICK_MICRO_PER_KWH
 from edge_agent.config import AgentConfig
 from edge_agent.delivery.frame import STANDING_PRODUCT
@@ -123,6 +124,23 @@ class Bidding:
         self.placed[product.number] = Placed(version, int(side), quantity, price)
         self._rests.pop(product.number, None)
         return Bid(self._account, product.number, version, int(side), quantity, price, product.start_s)
+
+    def taken_back(self, now_s: int) -> list[Bid]:
+        """Cancels what is open of every bid whose gate is: the home has cut itself off and cannot say until when.
+
+        What is cancelled is not open any more, so each bid is taken back once; `bids` bids again afterwards.
+        """
+        made: list[Bid] = []
+        for product in self._market.open_products(now_s):
+            live = self.placed.get(product.number)
+            if live is None or product.number in self._rests or not self._open_wh(product.number, live):
+                continue
+            version = self._next_version()
+            if version is None:
+                break
+            self.placed[product.number] = Placed(version, live.side, 0, live.limit_price)
+            made.append(Bid(self._account, product.number, version, live.side, 0, live.limit_price, product.start_s))
+        return made
 
     def _want_wh(self, product: Product) -> int | None:
         """Mean over the product of forecast minus position, within what the connection can carry."""

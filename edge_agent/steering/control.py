@@ -12,15 +12,18 @@ never against a set-point in force, never to a set-point in flash, and never bey
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import count
 
+from contracts.codes import SetPointOutcome
 from contracts.interval import DAY_S
-from contracts.messages import SetPoint, SetPointOutcome, SetPointReport
+from contracts.messages import SetPoint, SetPointReport
 from device_profiles.profile_parts import Profile
 from edge_agent.config import AgentConfig, MeterConfig
 from edge_agent.effects import Alarm, Counters, Effect, WriteResult
 from edge_agent.steering.actuator import READ_BACK_MS, Actuator, tolerance_of
 from edge_agent.steering.device_state import COMMANDED, TRANSITIONS, Device, Mode, Turn
+from edge_agent.steering.replay_floor import NO_FLOOR_S
 from edge_agent.steering.set_point_rules import Circumstances, refusal_of, value_for, write_for
 
 LOCK_MS = 900_000
@@ -42,7 +45,10 @@ Values = Callable[[int], Mapping[str, int]]
 
 
 class Control:
-    """All devices of a home. ``keep`` stores a device's state durably and says whether it did."""
+    """All devices of a home. ``keep`` stores a device's state durably and says whether it did.
+
+    ``floor_s`` says up to when what was issued counts as replayed.
+    """
 
     def __init__(
         self,
@@ -52,8 +58,10 @@ class Control:
         values: Values,
         keep: Callable[[Device], bool],
         counters: Counters,
+        floor_s: Callable[[], int] = lambda: NO_FLOOR_S,
     ) -> None:
         self._config = config
+        self._floor_s = floor_s
         self._account = config.home.account
         self._values = values
         self._keep = keep
@@ -98,17 +106,21 @@ class Control:
             return [], None
         return [], self._report(order, outcome, self._power_w(order.device), now_ms)
 
+    def circumstances(self, by_operator: bool, clock_known: bool, now_ms: int) -> Circumstances:
+        """What the home knows now, apart from any device."""
+        return Circumstances(
+            now_ms, by_operator, clock_known, breaker_open=self.barred, early_ms=self._patience_ms,
+            floor_s=self._floor_s(),
+        )  # fmt: skip
+
     def _refusal(
         self, order: SetPoint, device: Device | None, by_operator: bool, clock_known: bool, now_ms: int
     ) -> SetPointOutcome | None:
-        met = Circumstances(now_ms, by_operator, clock_known, breaker_open=self.barred, early_ms=self._patience_ms)
+        met = self.circumstances(by_operator, clock_known, now_ms)
         if device is None:
             return refusal_of(order, None, self._config, "", {}, met)
         spent = self._spent(device, now_ms)
-        met = Circumstances(
-            now_ms, by_operator, clock_known, device.newest, device.mode == Mode.LOCKED, self.barred, spent,
-            self._patience_ms,
-        )  # fmt: skip
+        met = replace(met, newest=device.newest, locked=device.mode == Mode.LOCKED, budget_spent=spent)
         values = self._values(device.config.number)
         return refusal_of(order, device.profile, self._config, device.config.name, values, met)
 

@@ -109,7 +109,11 @@ class Device:
     def restore(self, state: list[object] | None) -> None:
         """After a restart: nothing older is obeyed, and what may still be in force is released at once."""
         if state is not None:
-            term, sequence, day, used, *writes = state
-            self.newest = (int(str(term)), int(str(sequence)))
-            self.budget_day, self.budget_used = int(str(day)), int(str(used))
+            try:
+                term, sequence, day, used = (int(str(value)) for value in state[:4])
+            except (TypeError, ValueError):  # carried over from a damaged store: the floor of set-points holds
+                return
+            writes = state[4:]
+            self.newest = (term, sequence)
+            self.budget_day, self.budget_used = day, used
             self.leftover = [str(name) for name in writes if name in self.actuators]

@@ -5,20 +5,23 @@
            -> plan (`flexibility.py`)               in AUTONOMOUS
 
 Each only narrows what comes after it; all of it goes through `Control.wish`, which lets a set-point of the operator
-go first. Without [droop], [breaker], [battery] and [vehicle] nothing here does anything.
+go first. Without [droop], [breaker], [battery], [vehicle] and an import limit nothing here does anything. An import
+limit of the operator (`import_limit.py`) caps what comes after the breaker, and ends a set-point that takes more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from contracts.messages import SetPoint, SetPointReport
 from edge_agent.config import AgentConfig
-from edge_agent.effects import Alarm, Counters
+from edge_agent.effects import Alarm, Counters, Effect
 from edge_agent.steering.breaker import GAP_MS, SAFE_WRITES, Breaker, State, Terminal
 from edge_agent.steering.control import Control, Outcome
 from edge_agent.steering.device_state import COMMANDED, Device, Mode
 from edge_agent.steering.droop import Demand, DeviceDroop, Seen
 from edge_agent.steering.flexibility import Flexibility
+from edge_agent.steering.import_limit import ImportLimits, Keep, exceeds
 from edge_agent.steering.set_point_rules import permille_of
 
 EVERY_MS = 20_000
@@ -31,7 +34,10 @@ _PHASES = ("voltage_l1_mv", "voltage_l2_mv", "voltage_l3_mv")
 class LocalControl:
     """Breaker, droop and plan of one home."""
 
-    def __init__(self, config: AgentConfig, control: Control, flexibility: Flexibility, counters: Counters) -> None:
+    def __init__(
+        self, config: AgentConfig, control: Control, flexibility: Flexibility, counters: Counters,
+        keep_limits: Keep = lambda _: True,
+    ) -> None:  # fmt: skip
         self._config = config
         self._control = control
         self._flexibility = flexibility
@@ -40,6 +46,7 @@ class LocalControl:
         self._main = "" if main is None else main.name
         gap_ms = max(GAP_MS, 0 if main is None else main.poll_s * 2_500)
         self.breaker = None if config.breaker is None else Breaker(config.breaker, config.limits, gap_ms)
+        self.limits = ImportLimits(config, self._main, control.devices, gap_ms, keep_limits, counters)
         self._droops: dict[int, DeviceDroop] = {}
         for number, device in control.devices.items():
             if config.droop is not None and device.config.name in config.droop.devices:
@@ -53,7 +60,8 @@ class LocalControl:
 
     @property
     def _configured(self) -> bool:
-        return self.breaker is not None or bool(self._droops) or self._flexibility.planning
+        governs = self.breaker is not None or bool(self._droops) or self._flexibility.planning
+        return governs or self.limits.next_ms() is not None
 
     @property
     def may_bid(self) -> bool:
@@ -64,9 +72,10 @@ class LocalControl:
 
     def on_sample(self, name: str, values: Mapping[str, int], now_ms: int) -> Outcome:
         """A device was polled; ``values`` empty where nothing came."""
+        if values:
+            self._seen[name] = (now_ms, values)
         if not self._configured or not values:
             return [], []
-        self._seen[name] = (now_ms, values)
         if self._clock_known:
             self._flexibility.observe(name, values, now_ms)
         changed = False
@@ -75,6 +84,19 @@ class LocalControl:
             terminal = Terminal(now_ms, values.get("frequency_mhz"), voltages, values.get("power_w"))
             changed = self.breaker.on_terminal(terminal)
         return self._govern(now_ms, changed)
+
+    def on_set_point(
+        self, order: SetPoint, by_operator: bool, clock_known: bool, now_ms: int
+    ) -> tuple[list[Effect], list[SetPointReport]]:
+        """A limit for the home is held here, everything else by `Control`; the reports to sign now."""
+        if not by_operator or not self.limits.takes(order):
+            effects, report = self._control.on_set_point(order, by_operator, clock_known, now_ms)
+            return effects, [] if report is None else [report]
+        met = self._control.circumstances(by_operator, clock_known, now_ms)
+        report = self.limits.on_set_point(order, met)
+        if report is not None:
+            return [], [report]
+        return self._govern(now_ms, False)
 
     def on_deadline(self, now_ms: int) -> Outcome:
         """Time has come for something."""
@@ -101,7 +123,7 @@ class LocalControl:
         """When `on_deadline` is due."""
         breaker_ms = None if self.breaker is None else self.breaker.next_ms()
         plan_ms = self._flexibility.next_ms() if self._clock_known else None
-        times = (self._again_ms, breaker_ms, plan_ms)
+        times = (self._again_ms, breaker_ms, plan_ms, self.limits.next_ms())
         return min((at for at in times if at is not None), default=None)
 
     def metrics(self) -> dict[str, int]:
@@ -123,13 +145,23 @@ class LocalControl:
             outcomes.append(self._told(self.breaker, now_ms))
         if self._clock_known:
             self._flexibility.plan(now_ms)
+        outcomes.append(([], self.limits.reports(self._seen, now_ms)))
+        opened = self.breaker is not None and self.breaker.state == State.OPEN
+        caps = {} if opened else self.limits.caps(self._seen, now_ms)
         for number, device in self._control.devices.items():
-            if self._reserve_reached(device):
+            cap_w = caps.get(number)
+            if self._reserve_reached(device) or (cap_w is not None and exceeds(device, cap_w)):
                 outcomes.append(self._control.withdraw(number, now_ms))
             if device.mode not in COMMANDED:
-                outcomes.append((self._control.wish(number, self._wishes(number, device, now_ms), now_ms), []))
+                wishes = self._wishes(number, device, now_ms)
+                if cap_w is not None:
+                    power_w = self._seen.get(device.config.name, (0, {}))[1].get("power_w")
+                    wishes = self.limits.wishes(number, wishes, cap_w, power_w)
+                outcomes.append((self._control.wish(number, wishes, now_ms), []))
         at_work = any(droop.active for droop in self._droops.values())
-        self._again_ms = now_ms + (DROOP_EVERY_MS if at_work else EVERY_MS)
+        self._again_ms = now_ms + (DROOP_EVERY_MS if at_work or caps else EVERY_MS)
+        if not self._configured:  # the last limit is over, and nothing else is asked of us
+            self._again_ms = None
         return [e for effects, _ in outcomes for e in effects], [r for _, reports in outcomes for r in reports]
 
     def _told(self, breaker: Breaker, now_ms: int) -> Outcome:

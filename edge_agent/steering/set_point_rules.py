@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contracts.messages import SetPoint, SetPointKind, SetPointOutcome
+from contracts.codes import SetPointKind, SetPointOutcome
+from contracts.messages import SetPoint
 from device_profiles.profile_parts import Profile, WritePoint
 from edge_agent.config import AgentConfig, LimitsConfig
 from edge_agent.config_local import BatteryConfig
@@ -20,12 +21,18 @@ WRITES = {
     SetPointKind.EXPORT_LIMIT: ("power_limit_w", "power_limit_permille"),
     SetPointKind.IMPORT_LIMIT: (),
 }
-"""The set-points of a profile that carry out each kind, best first."""
+"""The set-points of a profile that carry out each kind, best first. What a charger is told is the most that the vehicle
+may take, so that a charger has an import limit as well; of anything else the home holds it (`import_limit.py`)."""
+LEAST_W_A_PHASE = 1_380
+"""A charger offers 6 A a phase or nothing (IEC 61851-1), at 230 V."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What the home knows at the moment: time, issuer, the device's past, the breaker."""
+    """What the home knows at the moment: time, issuer, the device's past, the breaker.
+
+    What was issued up to ``floor_s`` may have been obeyed already (`replay_floor.py`).
+    """
 
     now_ms: int
     by_operator: bool
@@ -35,12 +42,20 @@ class Circumstances:
     breaker_open: bool = False
     budget_spent: bool = False
     early_ms: int = 2_000
+    floor_s: int = -1
 
 
 def write_for(kind: int, profile: Profile) -> WritePoint | None:
     """The profile's set-point that carries out this kind; None where it has none."""
     names = {write.name: write for write in profile.writes}
+    if kind == SetPointKind.IMPORT_LIMIT and profile.kind == "charger":
+        kind = SetPointKind.ACTIVE_POWER
     return next((names[name] for name in WRITES[SetPointKind(kind)] if name in names), None)
+
+
+def least_w(profile: Profile) -> int:
+    """Below this a charger stands still."""
+    return LEAST_W_A_PHASE * (profile.phases or 1)
 
 
 def permille_of(limit_w: int, full_w: int) -> int | None:
@@ -67,7 +82,24 @@ def value_for(
         return None
     if write.name == "power_limit_permille":
         value = permille_of(abs(power_w), values.get("max_power_w", 0))
+    if order.kind == SetPointKind.IMPORT_LIMIT and 0 < power_w < LEAST_W_A_PHASE:
+        value = 0
     return value if value is not None and write.minimum <= value <= write.maximum else None
+
+
+def stale_refusal(order: SetPoint, met: Circumstances, newest: tuple[int, int]) -> SetPointOutcome | None:
+    """The refusals that need no device: issuer, clock, replay and age."""
+    if not met.by_operator:
+        return SetPointOutcome.WRONG_ISSUER
+    if not met.clock_known:
+        return SetPointOutcome.CLOCK_UNSYNCHRONISED
+    if (order.term, order.sequence) <= newest or order.issued_at_s <= met.floor_s:
+        return SetPointOutcome.REPLAYED
+    if met.now_ms >= order.valid_until_s * 1000:
+        return SetPointOutcome.EXPIRED
+    if met.now_ms < order.issued_at_s * 1000 - met.early_ms:
+        return SetPointOutcome.NOT_YET_VALID
+    return None
 
 
 def refusal_of(
@@ -75,16 +107,9 @@ def refusal_of(
     met: Circumstances,
 ) -> SetPointOutcome | None:  # fmt: skip
     """Why the order is not obeyed, the first reason that holds; None where it is. ``name`` is the device's."""
-    if not met.by_operator:
-        return SetPointOutcome.WRONG_ISSUER
-    if not met.clock_known:
-        return SetPointOutcome.CLOCK_UNSYNCHRONISED
-    if (order.term, order.sequence) <= met.newest:
-        return SetPointOutcome.REPLAYED
-    if met.now_ms >= order.valid_until_s * 1000:
-        return SetPointOutcome.EXPIRED
-    if met.now_ms < order.issued_at_s * 1000 - met.early_ms:
-        return SetPointOutcome.NOT_YET_VALID
+    stale = stale_refusal(order, met, met.newest)
+    if stale is not None:
+        return stale
     write = None if profile is None else write_for(order.kind, profile)
     if write is None:
         return SetPointOutcome.NO_SUCH_DEVICE

@@ -8,8 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.codes import Side
 from contracts.interval import STREET_CALENDAR, Product, interval_of, interval_start_s
-from contracts.messages import Bid, Side
+from contracts.messages import Bid
 from contracts.units import PRICE_TICK_MICRO_PER_KWH
 from edge_agent.config import BiddingConfig
 from edge_agent.effects import Counters
@@ -143,3 +144,23 @@ def test_bids_survive_a_restart_as_json() -> None:
     assert first and again.bids(NOW_S + 120) == []
     again.restore({"placed": "nonsense"})
     assert again.placed == {}
+
+
+def test_what_a_home_cut_off_has_bid_is_taken_back_once_and_bid_for_again_afterwards() -> None:
+    bidding, _, _ = ada_bids(yesterday(500))
+    bids = {bid.product: bid for bid in bidding.bids(NOW_S + 60)}
+    opened = {product.number for product in STREET_CALENDAR.open_products(NOW_S + 120)}
+    back = bidding.taken_back(NOW_S + 120)
+    assert back and {bid.product for bid in back} == set(bids) & opened
+    assert all(bid.quantity_wh == 0 and bid.version > bids[bid.product].version for bid in back)
+    assert bidding.taken_back(NOW_S + 180) == []
+    again = {bid.product: bid for bid in bidding.bids(NOW_S + 240)}
+    assert again and all(bid.quantity_wh == bids[n].quantity_wh for n, bid in again.items() if n in bids)
+
+
+def test_what_is_filled_or_was_passed_over_is_not_taken_back() -> None:
+    bidding, proofs, _ = ada_bids(yesterday(500))
+    filled, refused, *_ = bidding.bids(NOW_S + 60)
+    proofs.positions[filled.product] = Position(0, filled.quantity_wh, filled.version, filled.quantity_wh)
+    bidding.unanswered([refused.product], NOW_S + 60)
+    assert {filled.product, refused.product}.isdisjoint(bid.product for bid in bidding.taken_back(NOW_S + 120))

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.messages import ClockStatus, SetPointOutcome
+from contracts.codes import ClockStatus, SetPointOutcome
+from contracts.messages import Bid
 from contracts.topics import Leaf
 from edge_agent.config import LimitsConfig, MeterConfig
 from edge_agent.config_local import BreakerConfig
+from edge_agent.delivery.frame import FrameKind
 from edge_agent.effects import Alarm, Publish, WriteDevice, WriteResult
 from edge_agent.steering.breaker import (
     GAP_MS,
@@ -246,6 +248,27 @@ def test_with_an_open_breaker_nothing_is_bid(tmp_path: Path) -> None:
     assert not shed.engaged  # too little frequency: the roof is free to feed
     live(home, 6, 160)
     assert may_bid(home)
+
+
+def test_a_home_that_cuts_itself_off_takes_its_bids_back_at_once_and_bids_again_after_it_closes(tmp_path: Path) -> None:
+    home = guarded_home(tmp_path)
+    for interval in range(2_000_000 - 192, 2_000_000):
+        home.agent._forecast.add(interval, 500)
+    live(home, 1, 3)
+    bids = home.stored(FrameKind.BID)
+    placed = {b.product: b for b in bids if isinstance(b, Bid)}
+    assert placed and all(bid.quantity_wh > 0 for bid in placed.values())
+    live(home, 3, 8, frequency_mhz=52_000)
+    assert not may_bid(home)
+    newest = {b.product: b for b in home.stored(FrameKind.BID) if isinstance(b, Bid)}
+    assert newest.keys() == placed.keys()
+    assert all(b.quantity_wh == 0 and b.version > placed[n].version for n, b in newest.items())
+    signed = home.counters["bids_signed"]
+    live(home, 8, 60)
+    assert home.counters["bids_signed"] == signed  # once a trip
+    live(home, 60, 200)
+    again = {b.product: b for b in home.stored(FrameKind.BID) if isinstance(b, Bid)}
+    assert may_bid(home) and any(bid.quantity_wh > 0 for bid in again.values())
 
 
 def test_a_clock_that_jumps_ends_commands_and_a_first_synchronisation_does_not(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from contracts.codes import ClockStatus, SetPointKind, SetPointOutcome
 from contracts.interval import interval_start_s
-from contracts.messages import ClockStatus, SetPoint, SetPointKind, SetPointOutcome
+from contracts.messages import SetPoint
 from contracts.topics import Leaf
 from device_profiles.profile import load_profile
 from edge_agent.config import LimitsConfig, MeterConfig
@@ -67,7 +68,7 @@ def test_a_good_set_point_is_written_with_its_watchdog_and_reported_after_the_re
         ({"power_w": -11_001}, SetPointOutcome.OUT_OF_RANGE),
         ({"device": 9}, SetPointOutcome.NO_SUCH_DEVICE),
         ({"device": 0}, SetPointOutcome.NO_SUCH_DEVICE),
-        ({"kind": int(SetPointKind.IMPORT_LIMIT)}, SetPointOutcome.NO_SUCH_DEVICE),
+        ({"kind": int(SetPointKind.IMPORT_LIMIT), "device": 9}, SetPointOutcome.NO_SUCH_DEVICE),
     ],
 )
 def test_a_refused_set_point_is_named_reported_and_not_written(
