@@ -38,9 +38,19 @@ class UpdateConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeActuator:
+    """What a node can make its device take (above 0) or give, in W, and the most it may change in a second."""
+
+    minimum_w: int
+    maximum_w: int
+    ramp_w_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """A metering node of our own: its public key, the file of our key for its link, and a firmware it shall have."""
 
     public_key: bytes
     key_file: Path
     firmware: Path | None = None
+    actuator: NodeActuator | None = None

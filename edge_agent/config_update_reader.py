@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_agent.config_section import Section
-from edge_agent.config_update import NodeConfig, UpdateConfig
+from edge_agent.config_update import NodeActuator, NodeConfig, UpdateConfig
 from firmware_bridge.manifest import SIGNERS_LIMIT
 from firmware_bridge.node_signature import LocalKeyError, public_key_of
 
 _DEFAULT_FOLDER = "/opt/energy-grid"
+POWER_LIMIT_W = 1_000_000
+"""No home's device is larger."""
 
 
 def read_update(table: Section, folder: Path) -> UpdateConfig:
@@ -34,7 +36,25 @@ def read_node(table: Section, folder: Path) -> NodeConfig:
         _public_key(table, "public_key", table.text("public_key")),
         folder / table.text("key_file"),
         _path(table, "firmware", folder),
+        _actuator(table),
     )
+
+
+def _actuator(table: Section) -> NodeActuator | None:
+    """The bounds of a node that steers its device. The node does not tell its own, which must be no narrower."""
+    table.seen.add("actuator")
+    if "actuator" not in table.values:
+        return None
+    inner = Section(table.values["actuator"], f"{table.where}.actuator", table.errors)
+    actuator = NodeActuator(
+        inner.integer("minimum_w", -POWER_LIMIT_W, 0),
+        inner.integer("maximum_w", 0, POWER_LIMIT_W),
+        inner.optional_integer("ramp_w_per_s", 1, POWER_LIMIT_W),
+    )
+    inner.done()
+    if actuator.minimum_w == actuator.maximum_w:
+        inner.refuse("minimum_w and maximum_w leave nothing to steer")
+    return actuator
 
 
 def _signers(table: Section) -> tuple[bytes, ...]:

@@ -75,6 +75,8 @@ class NodeDecoder:
         self.memory = memory or NodeMemory()
         self.hello: Hello | None = None
         self.report: Report | None = None
+        self.answer: Report | None = None
+        """What the node said of the last `order`; None until it does."""
         self.in_force = 0
         """Number of the set-point the node says is in force; 0 for none."""
         self.dropped = 0
@@ -177,7 +179,7 @@ class NodeDecoder:
         assert isinstance(frame.body, Report)
         self.report = frame.body
         if self._order is not None and self._order.number == frame.body.number:
-            self._order = None
+            self._order, self.answer = None, frame.body
         return []
 
     def _take_reply(self, frame: UpFrame) -> list[Telegram]:
@@ -191,18 +193,27 @@ class NodeDecoder:
         self.logs.append(frame.body)
         return []
 
+    @property
+    def heard_uptime_ms(self) -> int:
+        """The node's own time in the newest frame heard."""
+        return self._heard_uptime_ms
+
     # --- down -------------------------------------------------------------------------------------------------
 
     def order(self, kind: SetPoint, value: int, valid_ms: int, now_ms: int) -> None:
         """Asks for a set-point from the next `outgoing` on; a newer one takes its place. Raises ValueError.
 
         It ends ``valid_ms`` after ``now_ms``, whenever it is sent, and on the node by the node's own clock, even if
-        nobody speaks again.
+        nobody speaks again: there it counts from the newest frame that was heard (`heard_uptime_ms`).
         """
         if not 0 < valid_ms <= VALID_LIMIT_MS or not -(2**31) <= value < 2**31:
             raise ValueError(f"a set-point of {value} for {valid_ms} ms is out of bounds")
         self._wanted = (kind, value, now_ms + valid_ms)
-        self._order = None
+        self._order = self.answer = None
+
+    def greet(self) -> None:
+        """Has the node say HELLO before anything else goes down: an order lives from when the node was last heard."""
+        self._counter = self._time_sent_ms = None
 
     def offer(self, envelope: bytes, image: bytes) -> NodeUpdate:
         """Begins to carry an update to the node; its progress is in the returned object. Raises ValueError."""

@@ -22,6 +22,7 @@ from edge_agent.shell.byte_line import ByteLine
 from edge_agent.shell.clock import Clock
 from edge_agent.shell.ending import end_all
 from edge_agent.shell.key_store import KeyFileError, read_key
+from edge_agent.shell.node_set_points import NodeSetPoints
 from edge_agent.shell.telegrams import TelegramTask
 from firmware_bridge.manifest import split_bundle
 from firmware_bridge.node import NodeDecoder, NodeMemory
@@ -84,10 +85,14 @@ class NodeTask(TelegramTask):
         self._kept = self.node.memory
         self._is_offered = False
         self._told: Progress | None = None
+        self._set_points = NodeSetPoints(self.node, on_written)
 
     def write(self, order: WriteDevice) -> None:
-        """A node's set-points go by `NodeDecoder.order`; the core has no device that is one yet."""
-        self._on_written(WriteResult(order.token, order.device, None, "a metering node takes no register writes"))
+        """A set-point for a node that steers."""
+        if self._meter.node is None or self._meter.node.actuator is None:
+            self._on_written(WriteResult(order.token, order.device, None, "this metering node steers nothing"))
+        else:
+            self._set_points.write(order, self._clock.now_ms())
 
     def _take(self, telegram: Telegram, number: int) -> None:
         """A reading from before an outage is acknowledged, but not how things stand now: registers are cumulative."""
@@ -111,6 +116,7 @@ class NodeTask(TelegramTask):
         while True:
             self._offer()
             self._tell_progress()
+            self._set_points.look(self._clock.now_ms())
             written = self.node.outgoing(self._clock.now_ms(), letter)
             if written:
                 await line.write(written)

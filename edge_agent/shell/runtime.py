@@ -24,6 +24,7 @@ from edge_agent.shell.clock import Clock
 from edge_agent.shell.ending import end_all
 from edge_agent.shell.lease_file import LeaseFile
 from edge_agent.shell.modbus import BusTask
+from edge_agent.shell.node_set_points import node_profile
 from edge_agent.shell.origin import origin_of
 from edge_agent.shell.proxy import Proxy
 from edge_agent.shell.sources import sources_of
@@ -159,8 +160,9 @@ class Running:
 
 
 def load_profiles(config: AgentConfig) -> dict[str, Profile]:
-    """The profile of every Modbus device by its name. Raises ProfileError."""
-    return {meter.name: load_profile(meter.profile) for meter in config.meters if meter.is_modbus}
+    """The profile of every Modbus device and of every node that steers, by its name. Raises ProfileError."""
+    nodes = {meter.name: profile for meter in config.meters if (profile := node_profile(meter)) is not None}
+    return {meter.name: load_profile(meter.profile) for meter in config.meters if meter.is_modbus} | nodes
 
 
 async def run_agent(
