@@ -154,11 +154,12 @@ class BiddingConfig:
 
 @dataclass(frozen=True, slots=True)
 class LimitsConfig:
-    """What no command may exceed, whoever signed it."""
+    """What no command may exceed, whoever signed it. ``ramp_w_per_s`` None: as fast as each device stands."""
 
     max_import_w: int = 11_000
     max_export_w: int = 11_000
     writes_per_day: int = 20
+    ramp_w_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

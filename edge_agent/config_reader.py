@@ -239,6 +239,7 @@ def _limits(table: Section) -> LimitsConfig:
         table.integer("max_import_w", 0, _POWER_LIMIT_W, base.max_import_w),
         table.integer("max_export_w", 0, _POWER_LIMIT_W, base.max_export_w),
         table.integer("writes_per_day", 0, 100_000, base.writes_per_day),
+        table.optional_integer("ramp_w_per_s", 1, _POWER_LIMIT_W),
     )
     table.done()
     return limits

@@ -28,7 +28,7 @@ from edge_agent.shell.bus import RemoteBusError
 from edge_agent.shell.clock import Clock, clock_of
 from edge_agent.shell.modbus import BusTask
 from edge_agent.steering.actuator import WATCHDOG_S
-from edge_agent.steering.set_point_rules import Circumstances, refusal_of, value_for, write_for
+from edge_agent.steering.set_point_rules import Circumstances, least_w, ramp_for, refusal_of, value_for, write_for
 
 ASK_S = 20.0
 """A device that has said nothing by then is not there; the longest walk over SunSpec models takes a few seconds."""
@@ -165,7 +165,7 @@ async def _asked(
     write = write_for(order.kind, unit.profile)
     if refusal is not None or write is None:
         return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
-    value = value_for(order, write, config.limits, config.battery_of(meter.name), values)
+    value = value_for(order, write, config.limits, config.battery_of(meter.name), values, least_w(unit.profile))
     assert value is not None  # refusal_of asked the same
     remaining_s = max(1, order.valid_until_s - clock.now_ms() // 1000)
     watchdog_s = None if write.watchdog is None else min(WATCHDOG_S, write.watchdog.seconds, remaining_s)
@@ -175,8 +175,9 @@ async def _asked(
         return Rehearsed("OUT_OF_RANGE", (str(error),))
     said = f"{meter.name}: {write.name} = {value}"
     said += f", watchdog {watchdog_s} s" if watchdog_s is not None else ", no watchdog in the device"
-    if write.ramp_per_s is not None and write.storage != "flash":
-        said += f", in steps of at most {write.ramp_per_s} a second"
+    ramp = ramp_for(write, config.limits, values)
+    if ramp is not None:
+        said += f", in steps of at most {ramp} a second"
     said += ", one of the day's writes to flash" if write.storage == "flash" else ""
     words = (f"register {address}: {' '.join(f'0x{word:04X}' for word in words)}" for address, words in requests)
     return Rehearsed(None, (said, *words))

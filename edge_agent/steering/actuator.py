@@ -2,9 +2,9 @@
 
     aim -> write -> read back -> next step of the ramp ... -> target held -> watchdog rewritten at half time -> release
 
-Steps are as large as the profile's ramp allows for a second, and no two of them follow within one; a set-point in
-flash takes one step, because every step wears it. Nothing is written while the answer to a write is awaited, unless
-somebody aims elsewhere. Who aims, and what a bad read-back means, is decided in `control.py`.
+Steps are as large as the profile's ramp, or its owner's, allows for a second, and no two of them follow within one; a
+set-point in flash takes one step, because every step wears it. Nothing is written while the answer to a write is
+awaited, unless somebody aims elsewhere. Who aims, and what a bad read-back means, is decided in `control.py`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Actuator:
         self.write = write
         self.target: int | None = None
         self.value = 0
+        self.ramp = None if write.storage == "flash" else write.ramp_per_s
         self.token = 0
         self.answer_by_ms: int | None = None
         self.until_ms = 0
@@ -60,10 +61,6 @@ class Actuator:
     def arrived(self) -> bool:
         """Whether the target is written and read back."""
         return self.target is not None and self.value == self.target and self.answer_by_ms is None
-
-    @property
-    def _ramp(self) -> int | None:
-        return None if self.write.storage == "flash" else self.write.ramp_per_s
 
     @property
     def _rewrite_at_ms(self) -> int | None:
@@ -87,15 +84,14 @@ class Actuator:
         """The next value, or a wait until the last step is a second old."""
         assert self.target is not None
         self._step_at_ms = None
-        ramp = self._ramp
-        if ramp is None:
+        if self.ramp is None:
             self.value = self.target
         else:
             last = self._stepped_at_ms
             if last is not None and 0 <= now_ms - last < STEP_MS:
                 self._step_at_ms = last + STEP_MS
                 return []
-            room = max(ramp * STEP_MS // 1000, 1)
+            room = max(self.ramp * STEP_MS // 1000, 1)
             self.value += max(-room, min(room, self.target - self.value))
         self._stepped_at_ms = now_ms
         return [self._say(now_ms)]

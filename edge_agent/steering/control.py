@@ -24,7 +24,7 @@ from edge_agent.effects import Alarm, Counters, Effect, WriteResult
 from edge_agent.steering.actuator import READ_BACK_MS, Actuator, tolerance_of
 from edge_agent.steering.device_state import COMMANDED, TRANSITIONS, Device, Mode, Turn
 from edge_agent.steering.replay_floor import NO_FLOOR_S
-from edge_agent.steering.set_point_rules import Circumstances, refusal_of, value_for, write_for
+from edge_agent.steering.set_point_rules import Circumstances, least_w, ramp_for, refusal_of, value_for, write_for
 
 LOCK_MS = 900_000
 """A quarter of an hour for an installer or a restart of the device; then commands are tried again."""
@@ -129,7 +129,7 @@ class Control:
         write, values = write_for(order.kind, device.profile), self._values(device.config.number)
         assert write is not None
         battery = self._config.battery_of(device.config.name)
-        value = value_for(order, write, self._config.limits, battery, values)
+        value = value_for(order, write, self._config.limits, battery, values, least_w(device.profile))
         assert value is not None
         before = (device.newest, list(device.leftover))
         device.newest = (order.term, order.sequence)
@@ -154,7 +154,9 @@ class Control:
 
     def _aim(self, device: Device, name: str, value: int, until_ms: int, now_ms: int) -> list[Effect] | None:
         """Heads a device's set-point for a value; None where flash may not be written."""
-        effects = device.actuators[name].aim(value, self._start(device, name), until_ms, now_ms)
+        actuator = device.actuators[name]
+        actuator.ramp = ramp_for(actuator.write, self._config.limits, self._values(device.config.number))
+        effects = actuator.aim(value, self._start(device, name), until_ms, now_ms)
         if effects is not None:
             device.leftover = [left for left in device.leftover if left != name]
         return effects
@@ -278,7 +280,9 @@ class Control:
             return [], []
         device.reported = True
         self._counters.count("setpoint_applied")
-        device.report = self._report(wanted, SetPointOutcome.APPLIED, wanted.power_w, now_ms)
+        # A charger that was told less than it can offer stands still, and says so.
+        reached_w = actuator.value if device.write == "power_setpoint_w" else wanted.power_w
+        device.report = self._report(wanted, SetPointOutcome.APPLIED, reached_w, now_ms)
         return [], [device.report]
 
     def _lock(self, device: Device, why: str, now_ms: int) -> Outcome:

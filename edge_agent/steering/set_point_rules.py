@@ -54,8 +54,8 @@ def write_for(kind: int, profile: Profile) -> WritePoint | None:
 
 
 def least_w(profile: Profile) -> int:
-    """Below this a charger stands still."""
-    return LEAST_W_A_PHASE * (profile.phases or 1)
+    """Below this a charger stands still; nothing is too little for any other device."""
+    return LEAST_W_A_PHASE * (profile.phases or 1) if profile.kind == "charger" else 0
 
 
 def permille_of(limit_w: int, full_w: int) -> int | None:
@@ -63,12 +63,26 @@ def permille_of(limit_w: int, full_w: int) -> int | None:
     return None if full_w <= 0 else max(0, min(limit_w * 1000 // full_w, 1000))
 
 
+def ramp_for(write: WritePoint, limits: LimitsConfig, values: Mapping[str, int]) -> int | None:
+    """The most change a second in the set-point's unit, by the device or its owner; None where nobody bounds it."""
+    if write.storage == "flash":  # every step wears it
+        return None
+    owners = limits.ramp_w_per_s
+    if owners is not None and write.name == "power_limit_permille":
+        share = permille_of(owners, values.get("max_power_w", 0))
+        owners = None if share is None else max(share, 1)
+    elif not write.name.endswith("_w"):
+        owners = None
+    return min((ramp for ramp in (write.ramp_per_s, owners) if ramp is not None), default=None)
+
+
 def value_for(
-    order: SetPoint, write: WritePoint, limits: LimitsConfig, battery: BatteryConfig | None, values: Mapping[str, int]
-) -> int | None:
+    order: SetPoint, write: WritePoint, limits: LimitsConfig, battery: BatteryConfig | None, values: Mapping[str, int],
+    least: int = 0,
+) -> int | None:  # fmt: skip
     """The set-point in the device's unit; None outside the profile's or the home's own bounds.
 
-    ``battery`` is what the owner has set where this device is the home's battery.
+    ``battery`` is what the owner has set where this device is the home's battery; a power below ``least`` W is none.
     """
     power_w = order.power_w
     if not -limits.max_export_w <= power_w <= limits.max_import_w:
@@ -82,7 +96,7 @@ def value_for(
         return None
     if write.name == "power_limit_permille":
         value = permille_of(abs(power_w), values.get("max_power_w", 0))
-    if order.kind == SetPointKind.IMPORT_LIMIT and 0 < power_w < LEAST_W_A_PHASE:
+    if 0 < power_w < least:
         value = 0
     return value if value is not None and write.minimum <= value <= write.maximum else None
 
@@ -117,7 +131,8 @@ def refusal_of(
         return SetPointOutcome.BREAKER_OPEN
     if met.locked:
         return SetPointOutcome.READ_BACK_FAILED
-    if value_for(order, write, config.limits, config.battery_of(name), values) is None:
+    assert profile is not None  # it has this set-point
+    if value_for(order, write, config.limits, config.battery_of(name), values, least_w(profile)) is None:
         return SetPointOutcome.OUT_OF_RANGE
     if write.storage == "flash" and met.budget_spent:
         return SetPointOutcome.WRITE_BUDGET_SPENT

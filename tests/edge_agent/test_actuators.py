@@ -22,7 +22,7 @@ from edge_agent.config import LimitsConfig
 from edge_agent.effects import Counters, Effect, WriteDevice, WriteResult
 from edge_agent.steering.actuator import Actuator, tolerance_of
 from edge_agent.steering.control import SETTLE_MS, Control, Mode
-from edge_agent.steering.set_point_rules import permille_of
+from edge_agent.steering.set_point_rules import permille_of, ramp_for
 from tests.edge_agent.conftest import Home, Operator, ada_config
 from tests.edge_agent.test_set_points import BATTERY, NOW_MS, NOW_S, order, outcome, steered_home, writes
 
@@ -108,6 +108,24 @@ def test_flash_takes_one_step_and_every_write_costs_one_of_the_days() -> None:
 def test_a_repeated_share_is_within_what_the_device_can() -> None:
     assert permille_of(2_500, 10_000) == 250 and permille_of(99_999, 10_000) == 1_000
     assert permille_of(-5, 10_000) == 0 and permille_of(2_500, 0) is None
+
+
+LIMIT = load_profile("sunspec_103").write("power_limit_permille")
+
+
+@given(st.none() | st.integers(1, 9_000), st.none() | st.integers(1, 9_000))
+def test_the_smaller_of_the_device_s_ramp_and_its_owner_s_counts(device: int | None, owner: int | None) -> None:
+    ramp = ramp_for(replace(POWER, ramp_per_s=device), LimitsConfig(ramp_w_per_s=owner), {})
+    assert ramp == min((r for r in (device, owner) if r is not None), default=None)
+    assert ramp_for(replace(POWER, ramp_per_s=device, storage="flash"), LimitsConfig(ramp_w_per_s=owner), {}) is None
+
+
+def test_an_owner_s_ramp_in_watts_bounds_shares_of_a_power_that_is_known() -> None:
+    limits = LimitsConfig(ramp_w_per_s=500)
+    assert ramp_for(LIMIT, limits, {"max_power_w": 10_000}) == 50
+    assert ramp_for(LIMIT, limits, {"max_power_w": 10_000_000}) == 1
+    assert ramp_for(LIMIT, limits, {}) is None
+    assert ramp_for(replace(LIMIT, name="reactive_setpoint_var"), limits, {}) is None
 
 
 # In the control of a home
@@ -245,3 +263,29 @@ def test_bytes_that_are_no_set_point_write_nothing(tmp_path: Path) -> None:
         payload = bytes(bad[: chance.choice((len(bad), chance.randrange(len(bad) + 1)))])
         assert not writes(home.agent.on_message(topic("f1", "ada", Leaf.SETPOINT), payload, NOW_MS))
     assert writes(home.agent.on_message(topic("f1", "ada", Leaf.SETPOINT), good, NOW_MS))
+
+
+def test_the_owner_s_ramp_holds_where_the_profile_has_none(tmp_path: Path) -> None:
+    config = ada_config(tmp_path, (BATTERY,), limits=LimitsConfig(ramp_w_per_s=700))
+    profiles = {"store": load_profile("sunspec_battery")}
+    control = Control(config, config.meters, profiles, lambda _: {"power_w": 0}, lambda _: True, Counters())
+    control.on_link(True)
+    (first,) = writes(control.on_set_point(order(), True, True, NOW_MS)[0])
+    assert first.value == 700
+
+
+@pytest.mark.parametrize("kind", [SetPointKind.ACTIVE_POWER, SetPointKind.IMPORT_LIMIT])
+def test_a_charger_that_is_told_less_than_it_can_offer_stands_still_and_says_so(
+    tmp_path: Path, kind: SetPointKind
+) -> None:
+    charger = replace(BATTERY, name="wall", profile="keba_p30", role="settlement")
+    config = ada_config(tmp_path, (charger,))
+    control = Control(
+        config, config.meters, {"wall": load_profile("keba_p30")}, lambda _: {"power_w": 0}, lambda _: True, Counters()
+    )
+    control.on_link(True)
+    for sequence, told_w, reached_w in ((1, 4_139, 0), (2, 4_140, 4_140), (3, 0, 0)):
+        effects, _ = control.on_set_point(order(sequence, kind=int(kind), power_w=told_w), True, True, NOW_MS)
+        (write,) = writes(effects)
+        _, (report,) = control.on_written(WriteResult(write.token, "wall", write.value), NOW_MS)
+        assert (write.value, report.power_w) == (reached_w, reached_w)
