@@ -2,7 +2,8 @@
 
     "device=roof,kind=export_limit,power_w=2500" -> Wanted -> poll of the device -> refusal | register and words
 
-Reads the device (its scale factors and, for SunSpec, where its models lie) and the store, and writes to neither.
+Reads the device (its scale factors and, for SunSpec, where its models lie) and the store, and writes to neither. An
+import limit that the home holds at its own meter, and a command to a metering node, need no device for this.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from contracts.codes import ClockStatus, SetPointKind
+from contracts.codes import ClockStatus, SetPointKind, SetPointOutcome
 from contracts.eip712 import LocalValueError
 from contracts.messages import SetPoint
 from device_profiles.codec import LocalCodecError
@@ -23,11 +24,15 @@ from device_profiles.sunspec import RemoteSunSpecError
 from device_profiles.write_codec import encode_write
 from edge_agent.config import AgentConfig, MeterConfig
 from edge_agent.delivery.store_file import RemoteStoreError, stored_rows
-from edge_agent.effects import Sample, WriteResult
+from edge_agent.effects import Counters, Sample, WriteResult
 from edge_agent.shell.bus import RemoteBusError
 from edge_agent.shell.clock import Clock, clock_of
 from edge_agent.shell.modbus import BusTask
+from edge_agent.shell.node_set_points import node_profile
+from edge_agent.shell.runtime import load_profiles
 from edge_agent.steering.actuator import WATCHDOG_S
+from edge_agent.steering.control import Control
+from edge_agent.steering.import_limit import ImportLimits
 from edge_agent.steering.set_point_rules import Circumstances, least_w, ramp_for, refusal_of, value_for, write_for
 
 ASK_S = 20.0
@@ -127,7 +132,7 @@ async def rehearse(config: AgentConfig, wanted: Wanted) -> Rehearsed:
     if wanted.power_w is None:
         return Rehearsed("NON_FINITE")
     meter = next((m for m in config.meters if wanted.device in (m.name, str(m.number))), None)
-    if meter is None or not meter.is_modbus:
+    if meter is None:
         return Rehearsed("NO_SUCH_DEVICE")
     clock = clock_of(config.clock)
     known = clock.check()[0] == ClockStatus.SYNCHRONISED
@@ -142,7 +147,17 @@ async def rehearse(config: AgentConfig, wanted: Wanted) -> Rehearsed:
         )  # fmt: skip
     except LocalValueError as error:
         return Rehearsed("OUT_OF_RANGE", (str(error),))
-    bus = BusTask([(meter, load_profile(meter.profile))], clock, _ignore_sample, _ignore_write)
+    met = Circumstances(clock.now_ms(), True, known, newest)
+    held = _held_at_the_meter(config, order, wanted, met)
+    if held is not None:
+        return held
+    if not meter.is_modbus:
+        return _of_node(config, meter, order, met)
+    profile = load_profile(meter.profile)
+    if write_for(order.kind, profile) is None:
+        refusal = refusal_of(order, profile, config, meter.name, {}, met)
+        return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
+    bus = BusTask([(meter, profile)], clock, _ignore_sample, _ignore_write)
     try:
         return await asyncio.wait_for(_asked(config, meter, order, bus, clock, known, newest), ASK_S)
     except (RemoteBusError, RemoteSunSpecError, LocalPlanError, ValueError) as error:
@@ -151,6 +166,44 @@ async def rehearse(config: AgentConfig, wanted: Wanted) -> Rehearsed:
         raise RemoteSilenceError(f"{meter.name}: no answer within {ASK_S:g} s") from error
     finally:
         bus.close()
+
+
+def _held_at_the_meter(config: AgentConfig, order: SetPoint, wanted: Wanted, met: Circumstances) -> Rehearsed | None:
+    """What becomes of an import limit that no device can hold; None for any other order."""
+    profiles = load_profiles(config)
+    steered = [meter for meter in config.meters if meter.name in profiles]
+    control = Control(config, steered, profiles, lambda _: {}, lambda _: True, Counters())
+    main = next((meter.name for meter in config.meters if meter.number == 0), "")
+    limits = ImportLimits(config, main, control.devices, 0, lambda _: True, Counters())
+    if not limits.takes(order):
+        return None
+    rows = _stored(config, "control/import") or []
+    limits.restore(rows)
+    newest = max(((row[3], row[4]) for row in rows if row[1] == order.device), default=(0, -1))
+    order = replace(
+        order,
+        term=newest[0] if wanted.term is None else order.term,
+        sequence=newest[1] + 1 if wanted.sequence is None else order.sequence,
+    )
+    report = limits.on_set_point(order, met)
+    if report is not None:
+        return Rehearsed(SetPointOutcome(report.outcome).name)
+    valid_s = order.valid_until_s - order.issued_at_s
+    said = f"{main}: the home takes at most {order.power_w} W for {valid_s} s, measured here"
+    return Rehearsed(None, (said, f"steered for it: {', '.join(limits.steered)}"))
+
+
+def _of_node(config: AgentConfig, meter: MeterConfig, order: SetPoint, met: Circumstances) -> Rehearsed:
+    """A metering node takes commands, if it steers at all; it is not asked for this."""
+    profile = node_profile(meter)
+    refusal = refusal_of(order, profile, config, meter.name, {}, met)
+    write = None if profile is None else write_for(order.kind, profile)
+    if refusal is not None or write is None:
+        return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
+    value = value_for(order, write, config.limits, config.battery_of(meter.name), {})
+    ramp = ramp_for(write, config.limits, {})
+    said = f"{meter.name}: {write.name} = {value}, a command to the node that ends by itself after {WATCHDOG_S} s"
+    return Rehearsed(None, (said + ("" if ramp is None else f", in steps of at most {ramp} a second"),))
 
 
 async def _asked(
@@ -186,11 +239,18 @@ async def _asked(
 def _newest(config: AgentConfig, meter: MeterConfig) -> tuple[int, int]:
     """The newest order the agent has obeyed, as its store says."""
     try:
-        rows = stored_rows(config.store, f"SELECT value FROM memory WHERE name = 'control/{meter.number}'")
-        term, sequence, *_ = json.loads(rows[0][0])
+        term, sequence, *_ = _stored(config, f"control/{meter.number}")
         return int(term), int(sequence)
-    except (RemoteStoreError, IndexError, ValueError, TypeError):
+    except (ValueError, TypeError):
         return -1, -1
+
+
+def _stored(config: AgentConfig, name: str) -> Any:
+    """What the store remembers under that name; None where it cannot be told."""
+    try:
+        return json.loads(stored_rows(config.store, f"SELECT value FROM memory WHERE name = '{name}'")[0][0])
+    except (RemoteStoreError, IndexError, ValueError, TypeError):
+        return None
 
 
 def _ignore_sample(_: Sample) -> None:

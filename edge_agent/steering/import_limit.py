@@ -65,6 +65,11 @@ class ImportLimits:
         """The lowest limit in force; None without one."""
         return min((held.order.power_w for held in self._held.values() if not held.ended), default=None)
 
+    @property
+    def steered(self) -> list[str]:
+        """The devices that hold a limit of the home."""
+        return [load.config.name for load in self._loads]
+
     def takes(self, order: SetPoint) -> bool:
         """Whether it is one for the home: a limit that the addressed device cannot hold, and loads that can."""
         if order.kind != SetPointKind.IMPORT_LIMIT or order.account != self._config.home.account or not self._loads:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from edge_agent.cli import app
 from edge_agent.config import AgentConfig, ClockConfig, MeterConfig
 from edge_agent.config_local import BatteryConfig
+from edge_agent.config_update import NodeActuator, NodeConfig
 from edge_agent.shell.rehearsal import LocalTextError, Rehearsed, RemoteSilenceError, Wanted, rehearse, wanted_from
 from simulators.live.modbus import MeterServer
 from tests.edge_agent.conftest import Home, ada_config
@@ -137,3 +138,45 @@ def test_what_is_no_set_point_is_said_and_ends_with_the_code_for_usage(tmp_path:
     assert CliRunner().invoke(app, arguments).exit_code == 2
     good = "device=roof,kind=export_limit,power_w=100"
     assert CliRunner().invoke(app, [*arguments[:-1], good]).exit_code == 69
+
+
+def test_an_import_limit_of_the_home_is_judged_as_the_agent_would(run: Run, tmp_path: Path) -> None:
+    main = MeterConfig(0, "main", "eastron_sdm630", "127.0.0.1", 1)
+    store = MeterConfig(3, "store", "sunspec_battery", "127.0.0.1", 1, role="battery")
+    roof = MeterConfig(4, "roof", "sunspec_103", "127.0.0.1", 1, role="inverter")
+
+    async def told(text: str, *meters: MeterConfig) -> Rehearsed:
+        return await rehearse(ada_config(tmp_path, meters), wanted_from(text))
+
+    async def story() -> None:
+        for device in ("main", "0", "store", "roof"):
+            found = await told(f"device={device},kind=import_limit,power_w=4200", main, store, roof)
+            assert found == Rehearsed(
+                None, ("main: the home takes at most 4200 W for 60 s, measured here", "steered for it: store")
+            )
+        for text, refusal in (("power_w=-1", "OUT_OF_RANGE"), ("power_w=1,age_s=900", "EXPIRED")):
+            assert (await told(f"device=0,kind=import_limit,{text}", main, store)).refusal == refusal
+        assert (await told("device=0,kind=import_limit,power_w=1", main)).refusal == "NO_SUCH_DEVICE"
+
+    run(story())
+
+
+def test_a_command_to_a_node_is_judged_by_its_bounds(run: Run, tmp_path: Path) -> None:
+    def node(actuator: NodeActuator | None) -> AgentConfig:
+        keys = NodeConfig(bytes(64), tmp_path / "link.key", None, actuator)
+        meter = MeterConfig(0, "main", "", "", 0, link="telegram", telegram="node", device="/dev/null", node=keys)
+        return ada_config(tmp_path, (meter,))
+
+    async def told(config: AgentConfig, power_w: int) -> Rehearsed:
+        return await rehearse(config, wanted_from(f"device=main,kind=active_power,power_w={power_w}"))
+
+    async def story() -> None:
+        steers = node(NodeActuator(-4_000, 6_000, 500))
+        assert (await told(steers, 2_000)).lines == (
+            "main: power_setpoint_w = 2000, a command to the node that ends by itself after 60 s, in steps of at most "
+            "500 a second",
+        )
+        assert (await told(steers, 6_001)).refusal == "OUT_OF_RANGE"
+        assert (await told(node(None), 2_000)).refusal == "NO_SUCH_DEVICE"
+
+    run(story())
