@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.codes import Stream
+from contracts.codes import GapReason, Stream
 from contracts.interval import INTERVAL_S
 from contracts.messages import Acknowledgement, Bid, SettlementReading
 from contracts.topics import Leaf, parse_topic
@@ -43,6 +43,7 @@ class LivenessAuditor:
         self._signed: dict[Identity, SettlementReading] = {}
         self._acknowledged: set[tuple[int, int, int, int, int]] = set()
         self._excused: set[Identity] = set()
+        self._forgetful: set[int] = set()
         self._late_alarms: dict[str, int] = {}
 
     def observe(self, event: WorldEvent) -> None:
@@ -71,6 +72,7 @@ class LivenessAuditor:
         shell = self._world.homes[home]
         if not shell.restored or shell.outbox is None:
             return
+        self._forgetful.add(shell.account)
         held = set()
         for frame in shell.outbox.pending(FrameKind.SETTLEMENT, 1_024, newest=False):
             held.add((shell.account, frame.meter, frame.epoch, frame.first))
@@ -104,9 +106,14 @@ class LivenessAuditor:
         batches: set[tuple[int, ...]] = set(
             core.store.rows("SELECT account, meter, epoch, first_sequence FROM telemetry_batches")
         )
-        gaps: set[tuple[int, ...]] = set(
-            core.store.rows("SELECT account, meter, stream, epoch, first_sequence FROM gaps")
-        )
+        # A home that says he had acknowledged it explains nothing: he has lost it. One that forgot may be wrong.
+        gaps: set[tuple[int, ...]] = {
+            tuple(identity)
+            for *identity, reason in core.store.rows(
+                "SELECT account, meter, stream, epoch, first_sequence, reason FROM gaps"
+            )
+            if reason != GapReason.ACKNOWLEDGED or identity[0] in self._forgetful
+        }
         for account, meter, stream, epoch, first in sorted(self._acknowledged):
             known = held if stream == Stream.SETTLEMENT else batches
             if (account, meter, epoch, first) not in known and (account, meter, stream, epoch, first) not in gaps:
