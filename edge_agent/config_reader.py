@@ -45,6 +45,8 @@ from edge_agent.config_telegram_reader import (
 )
 from edge_agent.config_update_reader import read_node, read_update
 
+RAMP_LEAST_W = 200
+"""A slower ramp would not bring a home's 11 kW to where a limit or an open breaker wants them within a minute."""
 _POWER_LIMIT_W = 2_000_000
 # A file beyond this is not a configuration; 64 devices are more than any home's bus.
 _FILE_LIMIT_BYTES = 64 * 1024
@@ -239,7 +241,7 @@ def _limits(table: Section) -> LimitsConfig:
         table.integer("max_import_w", 0, _POWER_LIMIT_W, base.max_import_w),
         table.integer("max_export_w", 0, _POWER_LIMIT_W, base.max_export_w),
         table.integer("writes_per_day", 0, 100_000, base.writes_per_day),
-        table.optional_integer("ramp_w_per_s", 1, _POWER_LIMIT_W),
+        table.optional_integer("ramp_w_per_s", RAMP_LEAST_W, _POWER_LIMIT_W),
     )
     table.done()
     return limits

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +20,11 @@ from contracts.eip712 import LocalValueError
 from contracts.messages import SetPoint
 from device_profiles.codec import LocalCodecError
 from device_profiles.profile import load_profile
+from device_profiles.profile_parts import WritePoint
 from device_profiles.read_plan import LocalPlanError
 from device_profiles.sunspec import RemoteSunSpecError
 from device_profiles.write_codec import encode_write
-from edge_agent.config import AgentConfig, MeterConfig
+from edge_agent.config import AgentConfig, LimitsConfig, MeterConfig
 from edge_agent.delivery.store_file import RemoteStoreError, stored_rows
 from edge_agent.effects import Counters, Sample, WriteResult
 from edge_agent.shell.bus import RemoteBusError
@@ -201,9 +203,8 @@ def _of_node(config: AgentConfig, meter: MeterConfig, order: SetPoint, met: Circ
     if refusal is not None or write is None:
         return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
     value = value_for(order, write, config.limits, config.battery_of(meter.name), {})
-    ramp = ramp_for(write, config.limits, {})
     said = f"{meter.name}: {write.name} = {value}, a command to the node that ends by itself after {WATCHDOG_S} s"
-    return Rehearsed(None, (said + ("" if ramp is None else f", in steps of at most {ramp} a second"),))
+    return Rehearsed(None, (said + _pace(write, config.limits, {}),))
 
 
 async def _asked(
@@ -218,7 +219,8 @@ async def _asked(
     write = write_for(order.kind, unit.profile)
     if refusal is not None or write is None:
         return Rehearsed("NO_SUCH_DEVICE" if refusal is None else refusal.name)
-    value = value_for(order, write, config.limits, config.battery_of(meter.name), values, least_w(unit.profile))
+    least = least_w(unit.profile)
+    value = value_for(order, write, config.limits, config.battery_of(meter.name), values, least)
     assert value is not None  # refusal_of asked the same
     remaining_s = max(1, order.valid_until_s - clock.now_ms() // 1000)
     watchdog_s = None if write.watchdog is None else min(WATCHDOG_S, write.watchdog.seconds, remaining_s)
@@ -227,13 +229,22 @@ async def _asked(
     except LocalCodecError as error:
         return Rehearsed("OUT_OF_RANGE", (str(error),))
     said = f"{meter.name}: {write.name} = {value}"
+    said += f" (a charger offers {least} W or nothing)" if 0 < order.power_w < least else ""
     said += f", watchdog {watchdog_s} s" if watchdog_s is not None else ", no watchdog in the device"
-    ramp = ramp_for(write, config.limits, values)
-    if ramp is not None:
-        said += f", in steps of at most {ramp} a second"
-    said += ", one of the day's writes to flash" if write.storage == "flash" else ""
+    said += _pace(write, config.limits, values)
     words = (f"register {address}: {' '.join(f'0x{word:04X}' for word in words)}" for address, words in requests)
     return Rehearsed(None, (said, *words))
+
+
+def _pace(write: WritePoint, limits: LimitsConfig, values: Mapping[str, int]) -> str:
+    """How fast the value is reached, and who says so."""
+    if write.storage == "flash":
+        return ", in one step, because each is one of the day's writes to flash"
+    ramp = ramp_for(write, limits, values)
+    if ramp is None:
+        return ", in one step: neither the device nor [limits] ramp_w_per_s bounds it"
+    whose = "the device's own bound" if ramp == write.ramp_per_s else "[limits] ramp_w_per_s"
+    return f", in steps of at most {ramp} a second ({whose})"
 
 
 def _newest(config: AgentConfig, meter: MeterConfig) -> tuple[int, int]:

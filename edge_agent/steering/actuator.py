@@ -3,8 +3,9 @@
     aim -> write -> read back -> next step of the ramp ... -> target held -> watchdog rewritten at half time -> release
 
 Steps are as large as the profile's ramp, or its owner's, allows for a second, and no two of them follow within one; a
-set-point in flash takes one step, because every step wears it. Nothing is written while the answer to a write is
-awaited, unless somebody aims elsewhere. Who aims, and what a bad read-back means, is decided in `control.py`.
+set-point in flash takes one step, because every step wears it, and a charger none that it cannot offer. Nothing is
+written while the answer to a write is awaited, unless somebody aims elsewhere. Who aims, and what a bad read-back
+means, is decided in `control.py`.
 """
 
 from __future__ import annotations
@@ -31,11 +32,15 @@ def tolerance_of(value: int) -> int:
 
 
 class Actuator:
-    """State of one set-point. ``tokens`` numbers writes, ``afford`` stores a write to flash before it happens."""
+    """State of one set-point. ``tokens`` numbers writes, ``afford`` stores a write to flash before it happens.
+
+    Between 0 and ``least`` there is nothing it can hold: a ramp leaps over that, and nobody aims there.
+    """
 
     def __init__(
-        self, device: str, write: WritePoint, patience_ms: int, tokens: Iterator[int], afford: Callable[[int], bool]
-    ) -> None:
+        self, device: str, write: WritePoint, patience_ms: int, tokens: Iterator[int], afford: Callable[[int], bool],
+        least: int = 0,
+    ) -> None:  # fmt: skip
         self.device = device
         self.write = write
         self.target: int | None = None
@@ -47,6 +52,7 @@ class Actuator:
         self._patience_ms = patience_ms
         self._tokens = tokens
         self._afford = afford
+        self._least = least
         self._stepped_at_ms: int | None = None
         self._step_at_ms: int | None = None
         self._half_at_ms: int | None = None
@@ -93,6 +99,8 @@ class Actuator:
                 return []
             room = max(self.ramp * STEP_MS // 1000, 1)
             self.value += max(-room, min(room, self.target - self.value))
+            if 0 < self.value < self._least:
+                self.value = self._least if self.target >= self._least else min(self.target, 0)
         self._stepped_at_ms = now_ms
         return [self._say(now_ms)]
 

@@ -78,6 +78,7 @@ class Control:
                 device.actuators[write.name] = Actuator(
                     device.config.name, write, self._patience_ms, tokens,
                     lambda now_ms, device=device: self._spend(device, now_ms),  # type: ignore[misc]
+                    least_w(device.profile) if write.name == "power_setpoint_w" else 0,
                 )  # fmt: skip
 
     # Commands in
@@ -214,6 +215,7 @@ class Control:
             value = max(actuator.write.minimum, min(wanted, actuator.write.maximum))
             if name == "power_setpoint_w":
                 value = max(-limits.max_export_w, min(value, limits.max_import_w))
+                value = 0 if 0 < value < least_w(device.profile) else value
             if actuator.target is not None and abs(actuator.target - value) < tolerance_of(value):
                 actuator.extend(now_ms + WISH_MS)
                 continue

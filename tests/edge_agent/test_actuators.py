@@ -84,6 +84,16 @@ def test_the_target_is_reached_exactly_and_in_as_few_steps_as_the_ramp_allows(ra
     assert len(made) == max(1, math.ceil(abs(aim - start) / ramp))
 
 
+@settings(max_examples=150)
+@given(st.integers(1, 5_000), st.integers(0, 11_000), st.just(0) | st.integers(4_140, 11_000))
+def test_no_step_of_a_ramp_is_one_that_a_charger_cannot_offer(ramp: int, start: int, aim: int) -> None:
+    write = replace(load_profile("keba_p30").write("power_setpoint_w"), ramp_per_s=ramp, watchdog=None)
+    actuator = Actuator("car", write, 2_000, count(1), lambda _: True, 4_140)
+    values = [value for _, value in run_on(actuator, actuator.aim(aim, start, 10**9, 0), 0, 10**8)]
+    assert all(value == 0 or value >= 4_140 for value in values) and values[-1] == aim
+    assert all(b - a <= ramp or (a, b) == (0, 4_140) for a, b in pairwise(values))
+
+
 def test_a_ramp_that_is_not_followed_is_a_bad_read_back_at_once() -> None:
     actuator = actuator_of(replace(POWER, ramp_per_s=500))
     (write,) = actuator.aim(2_000, 0, 60_000, 0) or []
@@ -289,3 +299,14 @@ def test_a_charger_that_is_told_less_than_it_can_offer_stands_still_and_says_so(
         (write,) = writes(effects)
         _, (report,) = control.on_written(WriteResult(write.token, "wall", write.value), NOW_MS)
         assert (write.value, report.power_w) == (reached_w, reached_w)
+
+
+@pytest.mark.parametrize(("wished_w", "told_w"), [(4_139, 0), (4_140, 4_140), (1, 0), (0, 0)])
+def test_a_charger_is_wished_nothing_that_it_cannot_offer(tmp_path: Path, wished_w: int, told_w: int) -> None:
+    charger = replace(BATTERY, name="wall", profile="keba_p30", role="settlement")
+    config = ada_config(tmp_path, (charger,))
+    control = Control(
+        config, config.meters, {"wall": load_profile("keba_p30")}, lambda _: {"power_w": 0}, lambda _: True, Counters()
+    )
+    (write,) = writes(control.wish(charger.number, {"power_setpoint_w": wished_w}, NOW_MS))
+    assert write.value == told_w

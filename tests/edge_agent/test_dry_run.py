@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_agent.cli import app
-from edge_agent.config import AgentConfig, ClockConfig, MeterConfig
+from edge_agent.config import AgentConfig, ClockConfig, LimitsConfig, MeterConfig
 from edge_agent.config_local import BatteryConfig
 from edge_agent.config_update import NodeActuator, NodeConfig
 from edge_agent.shell.rehearsal import LocalTextError, Rehearsed, RemoteSilenceError, Wanted, rehearse, wanted_from
@@ -97,6 +97,56 @@ def test_every_refusal_has_its_name(run: Run, tmp_path: Path, text: str, refusal
     run(story())
 
 
+@pytest.mark.parametrize(
+    ("ramp", "roof", "store"),
+    [
+        (None, "in one step: neither the device nor [limits] ramp_w_per_s bounds it", None),
+        (500, "in steps of at most 50 a second ([limits] ramp_w_per_s)", "in steps of at most 500 a second ([limits]"),
+    ],
+)
+def test_the_ramp_and_who_bounds_it_are_said(
+    run: Run, tmp_path: Path, ramp: int | None, roof: str, store: str | None
+) -> None:
+    async def story() -> None:
+        devices = Devices()
+        config = await devices.config(tmp_path, limits=LimitsConfig(ramp_w_per_s=ramp))
+        found = await rehearse(config, wanted_from("device=roof,kind=export_limit,power_w=2500"))
+        assert roof in found.lines[0]
+        found = await rehearse(config, wanted_from("device=store,kind=active_power,power_w=2000"))
+        assert (store or roof) in found.lines[0] and devices.written == []
+        await devices.stop()
+
+    run(story())
+
+
+def test_a_set_point_in_flash_is_said_to_take_one_step(run: Run, tmp_path: Path) -> None:
+    async def story() -> None:
+        server = MeterServer("huawei_sun2000", inverter_values, lambda _, __: None)
+        await server.start()
+        roof = MeterConfig(4, "roof", "huawei_sun2000", "127.0.0.1", server.port, role="inverter")
+        config = ada_config(tmp_path, (roof,), limits=LimitsConfig(ramp_w_per_s=500))
+        found = await rehearse(config, wanted_from("device=roof,kind=export_limit,power_w=2500"))
+        assert "in one step, because each is one of the day's writes to flash" in found.lines[0]
+        await server.stop()
+
+    run(story())
+
+
+@pytest.mark.parametrize("kind", ["active_power", "import_limit"])
+def test_a_charger_that_would_be_told_too_little_is_said_to_stand_still(run: Run, tmp_path: Path, kind: str) -> None:
+    async def story() -> None:
+        server = MeterServer("keba_p30", lambda: {"power_w": 0}, lambda _, __: None)
+        await server.start()
+        config = ada_config(tmp_path, (MeterConfig(5, "car", "keba_p30", "127.0.0.1", server.port, unit=255),))
+        found = await rehearse(config, wanted_from(f"device=car,kind={kind},power_w=4139"))
+        assert found.lines[0].startswith("car: power_setpoint_w = 0 (a charger offers 4140 W or nothing), watchdog ")
+        found = await rehearse(config, wanted_from(f"device=car,kind={kind},power_w=4140"))
+        assert found.lines[0].startswith("car: power_setpoint_w = 4140, watchdog ")
+        await server.stop()
+
+    run(story())
+
+
 def test_a_clock_that_nobody_trusts_is_a_refusal_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_agent.shell.clock._kernel_synchronised", lambda: False)
 
@@ -174,7 +224,7 @@ def test_a_command_to_a_node_is_judged_by_its_bounds(run: Run, tmp_path: Path) -
         steers = node(NodeActuator(-4_000, 6_000, 500))
         assert (await told(steers, 2_000)).lines == (
             "main: power_setpoint_w = 2000, a command to the node that ends by itself after 60 s, in steps of at most "
-            "500 a second",
+            "500 a second (the device's own bound)",
         )
         assert (await told(steers, 6_001)).refusal == "OUT_OF_RANGE"
         assert (await told(node(None), 2_000)).refusal == "NO_SUCH_DEVICE"

@@ -130,7 +130,7 @@ def test_a_set_point_ends_with_its_time_and_with_the_agent(run: Runner, program:
             await stage.command(2_000, 4)
             await stage.reported("APPLIED")
             await stage.reported("FELL_BACK")
-            assert stage.holds == FREE
+            await eventually(lambda: stage.holds == FREE, 1.0)
             await stage.command(-3_000, 5)
             await eventually(lambda: stage.holds == "1 -3000")
             stage.running.cancel()  # as dead as it can be within this process: nobody says anything to the node
